@@ -1,0 +1,1 @@
+"""Posthorn's plumbing without business nouns."""

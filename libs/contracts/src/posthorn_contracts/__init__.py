@@ -1,0 +1,1 @@
+"""Posthorn's contracts: events, permissions and link tokens."""

@@ -1,0 +1,1 @@
+"""Engagements, rollups, link tables and exports."""

@@ -1,0 +1,1 @@
+"""Contacts, lists, imports, templates, campaigns, schedules and subscriptions."""

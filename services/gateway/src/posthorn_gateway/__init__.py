@@ -1,0 +1,1 @@
+"""The public door: verifies tokens, routes, documents."""

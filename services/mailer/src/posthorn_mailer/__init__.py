@@ -1,0 +1,1 @@
+"""Relays, deliveries, batches, suppressions and transactional messages."""
