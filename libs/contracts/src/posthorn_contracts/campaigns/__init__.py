@@ -1,0 +1,1 @@
+"""Contracts owned by the campaigns service."""

@@ -1,0 +1,128 @@
+"""Events of the mailer service, version 1."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import ClassVar, Literal
+from uuid import UUID
+
+from pydantic import AwareDatetime, Field
+
+from posthorn_contracts.envelope import Event, Payload
+
+
+class DeliveryOutcome(StrEnum):
+    """What a delivery has become. All but `deferred` are terminal for the sending engine."""
+
+    SENT = "sent"
+    DEFERRED = "deferred"
+    BOUNCED = "bounced"
+    FAILED = "failed"
+    SUPPRESSED = "suppressed"
+    CANCELLED = "cancelled"
+    AMBIGUOUS = "ambiguous"
+    COMPLAINED = "complained"
+
+
+class SendPlannedData(Payload):
+    campaign_id: UUID
+    audience: int = Field(ge=0, description="Deliveries planned: the recipients of the campaign.")
+
+
+class SendPlanned(Event):
+    """The audience is frozen: one delivery per recipient exists."""
+
+    event_type: ClassVar[str] = "mailer.send.planned.v1"
+    data: SendPlannedData
+
+
+class DeliveryRecord(Payload):
+    contact_id: UUID
+    outcome: DeliveryOutcome
+    previous: DeliveryOutcome | None = Field(
+        default=None,
+        description="Outcome told before for this delivery, so that counters can move, not only grow.",
+    )
+    domain: str = Field(description="Recipient domain, lower case.")
+    at: AwareDatetime
+    smtp_code: int | None = None
+    enhanced_code: str | None = Field(default=None, description="RFC 3463 status, for instance 5.1.1.")
+    cause: Literal["recipient", "domain", "relay", "content", "authentication", "policy"] | None = None
+
+
+class DeliveriesRecordedData(Payload):
+    campaign_id: UUID
+    records: tuple[DeliveryRecord, ...]
+
+
+class DeliveriesRecorded(Event):
+    """Outcomes of many deliveries of one campaign (at most 1,000 a message)."""
+
+    event_type: ClassVar[str] = "mailer.deliveries.recorded.v1"
+    data: DeliveriesRecordedData
+
+
+class SendDrainedData(Payload):
+    campaign_id: UUID
+    audience: int
+    sent: int
+    bounced: int
+    failed: int
+    suppressed: int
+    cancelled: int
+    ambiguous: int
+
+
+class SendDrained(Event):
+    """Every delivery of the campaign is terminal; the counts add up to the audience."""
+
+    event_type: ClassVar[str] = "mailer.send.drained.v1"
+    data: SendDrainedData
+
+
+class SendImpededData(Payload):
+    campaign_id: UUID
+    reason: str = Field(description="For people, without addresses: `Relay main refuses connections`.")
+    since: AwareDatetime
+
+
+class SendImpeded(Event):
+    """The campaign keeps trying but nothing gets through at present."""
+
+    event_type: ClassVar[str] = "mailer.send.impeded.v1"
+    data: SendImpededData
+
+
+class SendRecoveredData(Payload):
+    campaign_id: UUID
+
+
+class SendRecovered(Event):
+    """What impeded the campaign is over."""
+
+    event_type: ClassVar[str] = "mailer.send.recovered.v1"
+    data: SendRecoveredData
+
+
+class SendFailedData(Payload):
+    campaign_id: UUID
+    reason: str
+
+
+class SendFailed(Event):
+    """The campaign cannot be sent at all, for instance because the organisation has no relay."""
+
+    event_type: ClassVar[str] = "mailer.send.failed.v1"
+    data: SendFailedData
+
+
+class ContactSuppressedData(Payload):
+    contact_id: UUID
+    reason: Literal["hard_bounce", "complaint", "manual", "unsubscribe"]
+
+
+class ContactSuppressed(Event):
+    """The address of a contact is on the suppression list."""
+
+    event_type: ClassVar[str] = "mailer.contact.suppressed.v1"
+    data: ContactSuppressedData
