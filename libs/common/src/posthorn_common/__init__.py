@@ -1,1 +1,1 @@
-"""Posthorn's plumbing without business nouns."""
+"""Plumbing shared by Posthorn's services: no business nouns, no tables or settings of one service."""

@@ -1,0 +1,30 @@
+"""Time and ids as dependencies, so that tests decide what they are."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Protocol
+from uuid import UUID
+
+import uuid_utils.compat
+
+
+class Clock(Protocol):
+    """Where the time comes from."""
+
+    def now(self) -> datetime:
+        """Return the current time, aware, in UTC."""
+        ...
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def now(self) -> datetime:
+        """Return the current time, aware, in UTC."""
+        return datetime.now(UTC)
+
+
+def new_id() -> UUID:
+    """Return a UUIDv7 (RFC 9562 §5.7): unique, and ordered by time of creation."""
+    return uuid_utils.compat.uuid7()

@@ -1,0 +1,1 @@
+"""What every HTTP service of Posthorn shares: problems, ids, identity, pages, health."""

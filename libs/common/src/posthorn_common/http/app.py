@@ -1,0 +1,93 @@
+"""The FastAPI application every service starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from fastapi import APIRouter, FastAPI
+from prometheus_fastapi_instrumentator import Instrumentator
+
+from posthorn_common.http.health import Check, health_router
+from posthorn_common.http.identity import Identity
+from posthorn_common.http.middleware import BodyLimitMiddleware, RequestContextMiddleware
+from posthorn_common.http.problems import Problem, install_problem_handlers
+
+ONE_MEBIBYTE = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class AppParts:
+    """What a service adds to the common application."""
+
+    service: str
+    title: str
+    description: str
+    routers: tuple[APIRouter, ...]
+    identity: Identity | None = None
+    checks: Mapping[str, Check] = field(default_factory=dict)
+    error_statuses: Mapping[type[Exception], int] = field(default_factory=dict)
+    state: Mapping[str, Any] = field(default_factory=dict)
+    max_body_bytes: int = ONE_MEBIBYTE
+    unlimited_body_paths: frozenset[str] = frozenset()
+    tags: tuple[dict[str, str], ...] = ()
+
+
+def create_app(parts: AppParts) -> FastAPI:
+    """Return the application: routes, problems, ids, body limit, metrics and health.
+
+    Bootstrap opens and closes what the routes use; it reaches them through `app.state`.
+    """
+    app = FastAPI(
+        title=parts.title,
+        description=parts.description,
+        version="1.0",
+        docs_url=None,
+        redoc_url=None,
+        openapi_tags=list(parts.tags),
+        separate_input_output_schemas=False,
+    )
+    for name, value in parts.state.items():
+        setattr(app.state, name, value)
+    app.state.identity = parts.identity
+    app.state.draining = False
+    install_problem_handlers(app, parts.error_statuses)
+    for router in parts.routers:
+        app.include_router(router)
+    app.include_router(health_router(parts.service, parts.checks))
+    Instrumentator(excluded_handlers=["/health/.*", "/metrics"]).instrument(app).expose(app, include_in_schema=False)
+    app.add_middleware(BodyLimitMiddleware, max_bytes=parts.max_body_bytes, exempt_paths=parts.unlimited_body_paths)
+    app.add_middleware(RequestContextMiddleware)
+    _document_problems(app)
+    return app
+
+
+def _document_problems(app: FastAPI) -> None:
+    """Put the Problem schema into the OpenAPI document, and let it describe 422 answers too."""
+    make = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            document = make()
+            schemas = document.setdefault("components", {}).setdefault("schemas", {})
+            template = "#/components/schemas/{model}"
+            problem = Problem.model_json_schema(ref_template=template)
+            schemas.update(problem.pop("$defs", {}))
+            schemas["Problem"] = problem
+            for unused in ("HTTPValidationError", "ValidationError"):
+                schemas.pop(unused, None)
+            for operations in document.get("paths", {}).values():
+                for operation in operations.values():
+                    _replace_validation_error(operation)
+            app.openapi_schema = document
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend the document
+
+
+def _replace_validation_error(operation: dict[str, Any]) -> None:
+    answer = operation.get("responses", {}).get("422")
+    if answer is not None:
+        answer["description"] = "The request is not valid"
+        answer["content"] = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}

@@ -1,0 +1,133 @@
+"""Request ids, trace context and one canonical log line per request, as plain ASGI."""
+
+from __future__ import annotations
+
+import re
+import time
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from structlog.contextvars import bound_contextvars
+
+from posthorn_common.clock import new_id
+from posthorn_common.context import child_traceparent
+from posthorn_common.http.problems import problem_response
+
+log = structlog.get_logger("posthorn.http")
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._\-]{8,128}")
+_QUIET_PATHS = ("/health/", "/metrics")
+
+
+class RequestContextMiddleware:
+    """Bind `request_id`, `correlation_id` and `traceparent`, return the request id, write the access log.
+
+    A well-formed `X-Request-ID` of the caller is kept, so that one id follows a request through all services.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        given = headers.get("x-request-id", "")
+        request_id = given if _REQUEST_ID.fullmatch(given) else str(new_id())
+        trace = child_traceparent(headers.get("traceparent"))
+        with bound_contextvars(request_id=request_id, correlation_id=request_id, traceparent=trace):
+            await self._handle(scope, receive, send, request_id)
+
+    async def _handle(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
+        status = 0
+        started = time.perf_counter()
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)["X-Request-ID"] = request_id
+            await send(message)
+
+        failed = False
+        try:
+            await self._app(scope, receive, send_with_id)
+        except Exception:
+            failed = True
+            _log_request(scope, status or 500, started, failed=True)
+            if status:
+                raise  # the answer has begun: all that is left is to break the connection
+            answer = problem_response(500, "internal_error", "Something went wrong on our side.")
+            await answer(scope, receive, send_with_id)
+        finally:
+            if not failed:
+                _log_request(scope, status, started, failed=False)
+
+
+def _log_request(scope: Scope, status: int, started: float, *, failed: bool) -> None:
+    if scope["path"].startswith(_QUIET_PATHS):
+        return
+    write = log.exception if failed else log.info
+    write(
+        "request_served",
+        method=scope["method"],
+        # The route's template, never the path: paths may hold signed tokens.
+        route=getattr(scope.get("route"), "path", None) or "unrouted",
+        status=status,
+        duration_seconds=round(time.perf_counter() - started, 6),
+    )
+
+
+class BodyLimitMiddleware:
+    """Refuse request bodies over `max_bytes` with 413, also when no length was announced."""
+
+    def __init__(self, app: ASGIApp, *, max_bytes: int, exempt_paths: frozenset[str] = frozenset()) -> None:
+        self._app = app
+        self._max_bytes = max_bytes
+        self._exempt = exempt_paths
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != "http" or scope["path"] in self._exempt:
+            await self._app(scope, receive, send)
+            return
+        announced = Headers(scope=scope).get("content-length", "0")
+        if announced.isdigit() and int(announced) > self._max_bytes:
+            await _refuse(scope, receive, send, self._max_bytes)
+            return
+        received = 0
+        started = False
+
+        async def limited_receive() -> Message:
+            nonlocal received
+            message = await receive()
+            if message["type"] == "http.request":
+                received += len(message.get("body", b""))
+                if received > self._max_bytes:
+                    raise _BodyTooLarge
+            return message
+
+        async def watched_send(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._app(scope, limited_receive, watched_send)
+        except _BodyTooLarge:
+            if started:
+                raise
+            await _refuse(scope, receive, send, self._max_bytes)
+
+
+class _BodyTooLarge(Exception):
+    pass
+
+
+async def _refuse(scope: Scope, receive: Receive, send: Send, max_bytes: int) -> None:
+
+    answer = problem_response(413, "body_too_large", f"The body is larger than {max_bytes} bytes.")
+    await answer(scope, receive, send)

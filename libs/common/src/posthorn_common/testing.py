@@ -1,0 +1,69 @@
+"""What tests of all services share: a clock to set, tokens to mint."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from posthorn_common.clock import SystemClock, new_id
+from posthorn_common.http.identity import Identity
+from posthorn_common.tokens import AccessTokenIssuer, AccessTokenVerifier, Principal, ServiceTokens, StaticJwks
+
+ISSUER = "https://posthorn.test"
+INTERNAL_SECRET = b"an internal secret for tests only."
+
+
+class FakeClock:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self, now: datetime = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)) -> None:
+        self._now = now
+
+    def now(self) -> datetime:
+        """Return the time the clock shows."""
+        return self._now
+
+    def advance(self, **amount: float) -> None:
+        """Move the clock by `timedelta(**amount)`."""
+        self._now += timedelta(**amount)
+
+
+class TokenMint:
+    """Issues access and service tokens that `identity(service)` accepts."""
+
+    def __init__(self) -> None:
+        self._private_key = Ed25519PrivateKey.generate()
+        self.key_id = "test-key"
+
+    def identity(self, service: str) -> Identity:
+        """Return the Identity with which a service under test verifies this mint's tokens."""
+        keys = StaticJwks({self.key_id: self._private_key.public_key()})
+        return Identity(
+            AccessTokenVerifier(keys, issuer=ISSUER),
+            ServiceTokens(INTERNAL_SECRET, service=service, clock=SystemClock()),
+        )
+
+    def access_token(
+        self,
+        organisation_id: UUID,
+        scopes: frozenset[str] | set[str],
+        *,
+        subject_id: UUID | None = None,
+        lifetime: timedelta = timedelta(minutes=5),
+    ) -> str:
+        """Return a token of a user of the organisation with these permissions."""
+        issuer = AccessTokenIssuer(self._private_key, key_id=self.key_id, issuer=ISSUER, clock=SystemClock())
+        principal = Principal(
+            organisation_id=organisation_id,
+            subject_id=subject_id or new_id(),
+            kind="user",
+            scopes=frozenset(scopes),
+            session_id=new_id(),
+        )
+        return issuer.issue(principal, lifetime=lifetime)
+
+    def service_token(self, caller: str, audience: str) -> str:
+        """Return a token with which the service `caller` may call `audience`."""
+        return ServiceTokens(INTERNAL_SECRET, service=caller, clock=SystemClock()).issue(audience)
