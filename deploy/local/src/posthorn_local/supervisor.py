@@ -1,0 +1,154 @@
+"""Programs that outlive the command that started them: pid files, logs, orderly stop.
+
+A supervisor daemon (supervisord) was considered. It would be one more process to keep alive and a second configuration
+language, while the stack needs what it lacks: starting in order of readiness, running commands in between (provision,
+migrate), no restarts. What is left for us is this one file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from posthorn_local.errors import ProcessDied
+
+_POLL_SECONDS = 0.05
+# A process is recognised by pid and start time. The start time is computed from the wall clock, which may be corrected.
+_START_TIME_TOLERANCE_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class ManagedProcess:
+    """One program with its own session, log file and pid file below `folder`.
+
+    `environment` is the whole environment: nothing is inherited.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    folder: Path
+    environment: Mapping[str, str] = field(repr=False)
+    stop_signal: signal.Signals = signal.SIGTERM
+    stop_seconds: float = 30.0
+
+    @property
+    def log_file(self) -> Path:
+        """Where the program's output goes; appended to by every start."""
+        return self.folder / "logs" / f"{self.name}.log"
+
+    @property
+    def pid_file(self) -> Path:
+        """JSON with `pid` and `started` of the last start."""
+        return pid_file(self.folder, self.name)
+
+    def start(self) -> bool:
+        """Start the program unless it runs. Return whether it was started now."""
+        if self.process() is not None:
+            return False
+        self.log_file.parent.mkdir(parents=True, exist_ok=True)
+        self.pid_file.parent.mkdir(parents=True, exist_ok=True)
+        append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+        pid = os.posix_spawnp(
+            self.command[0],
+            self.command,
+            self.environment,
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 1, str(self.log_file), append, 0o600),
+                (os.POSIX_SPAWN_DUP2, 1, 2),
+            ],
+            setsid=True,
+        )
+        self.pid_file.write_text(json.dumps({"pid": pid, "started": psutil.Process(pid).create_time()}))
+        return True
+
+    def process(self) -> psutil.Process | None:
+        """Return the running process, or None."""
+        return running_process(self.pid_file)
+
+    def was_started(self) -> bool:
+        """Return whether the program was started and not stopped since; it may have died."""
+        return self.pid_file.exists()
+
+    def wait_until(self, ready: Callable[[], bool], *, seconds: float) -> None:
+        """Wait until `ready()`. Raise ProcessDied if the program ends before, or after `seconds`."""
+        deadline = time.monotonic() + seconds
+        while not ready():
+            if self.process() is None:
+                raise ProcessDied(self.name, "ended while starting", self.last_lines(20))
+            if time.monotonic() > deadline:
+                raise ProcessDied(self.name, f"was not ready after {seconds:.0f} s", self.last_lines(20))
+            time.sleep(_POLL_SECONDS)
+
+    def signal_stop(self) -> None:
+        """Ask the program to end, without waiting."""
+        process = self.process()
+        if process is not None:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(self.stop_signal)
+
+    def stop(self) -> bool:
+        """End the program: first with its stop signal, after `stop_seconds` with SIGKILL for all it has started.
+
+        Return whether it ended by itself after the signal (True also if it did not run).
+        """
+        process = self.process()
+        graceful = True
+        if process is not None:
+            self.signal_stop()
+            try:
+                process.wait(self.stop_seconds)
+            except psutil.TimeoutExpired:
+                graceful = False
+                self.kill()
+        self.pid_file.unlink(missing_ok=True)
+        return graceful
+
+    def kill(self) -> None:
+        """End the program and all it has started at once, as a power cut would."""
+        process = self.process()
+        if process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        self.pid_file.unlink(missing_ok=True)
+
+    def last_lines(self, count: int) -> list[str]:
+        """Return the last `count` lines of the log."""
+        if not self.log_file.exists():
+            return []
+        return self.log_file.read_text(errors="replace").splitlines()[-count:]
+
+
+def pid_file(folder: Path, name: str) -> Path:
+    """Return the pid file of the program `name` that runs below `folder`."""
+    return folder / "run" / f"{name}.pid"
+
+
+def running_process(pid_file: Path) -> psutil.Process | None:
+    """Return the process that `pid_file` tells of, or None if it has ended."""
+    try:
+        record = json.loads(pid_file.read_text())
+        process = psutil.Process(record["pid"])
+        same = abs(process.create_time() - record["started"]) < _START_TIME_TOLERANCE_SECONDS
+        return process if same and process.status() != psutil.STATUS_ZOMBIE else None
+    except (FileNotFoundError, psutil.NoSuchProcess):
+        return None
+
+
+@contextlib.contextmanager
+def exclusive(lock_file: Path) -> Generator[None]:
+    """Hold a lock between processes; others wait."""
+    lock_file.parent.mkdir(parents=True, exist_ok=True)
+    with lock_file.open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
