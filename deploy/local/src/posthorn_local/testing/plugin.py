@@ -62,7 +62,7 @@ def redis_server(request: pytest.FixtureRequest) -> Generator[RedisEndpoint]:
 
 @pytest.fixture(scope="session")
 def rabbitmq_server(request: pytest.FixtureRequest) -> Generator[RabbitMQEndpoint]:
-    """A RabbitMQ server with its HTTP API; of a given one at `POSTHORN_TEST_AMQP_MANAGEMENT_URL`, default port 15672."""
+    """A RabbitMQ server with its HTTP API (`POSTHORN_TEST_AMQP_MANAGEMENT_URL`, default: same host, port 15672)."""
     if url := os.environ.get("POSTHORN_TEST_AMQP_URL"):
         server = urlsplit(url)
         credentials = server.netloc.rpartition("@")[0]
