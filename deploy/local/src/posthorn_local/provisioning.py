@@ -30,12 +30,12 @@ async def provision(
     finally:
         await connection.close()
     return {
-        service: service_url(admin_url, database=database, role=f"posthorn_{service}{role_suffix}", password=password)
+        service: role_url(admin_url, database=database, role=f"posthorn_{service}{role_suffix}", password=password)
         for service, password in passwords.items()
     }
 
 
-def service_url(admin_url: str, *, database: str, role: str, password: str) -> str:
+def role_url(admin_url: str, *, database: str, role: str, password: str) -> str:
     """Return the SQLAlchemy URL of a role on the server of `admin_url`."""
     server = urlsplit(admin_url)
     return f"postgresql+asyncpg://{role}:{password}@{server.hostname}:{server.port or 5432}/{database}"

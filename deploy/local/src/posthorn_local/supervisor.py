@@ -13,7 +13,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -75,10 +75,6 @@ class ManagedProcess:
         """Return the running process, or None."""
         return running_process(self.pid_file)
 
-    def was_started(self) -> bool:
-        """Return whether the program was started and not stopped since; it may have died."""
-        return self.pid_file.exists()
-
     def wait_until(self, ready: Callable[[], bool], *, seconds: float) -> None:
         """Wait until `ready()`. Raise ProcessDied if the program ends before, or after `seconds`."""
         deadline = time.monotonic() + seconds
@@ -89,29 +85,12 @@ class ManagedProcess:
                 raise ProcessDied(self.name, f"was not ready after {seconds:.0f} s", self.last_lines(20))
             time.sleep(_POLL_SECONDS)
 
-    def signal_stop(self) -> None:
-        """Ask the program to end, without waiting."""
-        process = self.process()
-        if process is not None:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.send_signal(self.stop_signal)
-
     def stop(self) -> bool:
         """End the program: first with its stop signal, after `stop_seconds` with SIGKILL for all it has started.
 
         Return whether it ended by itself after the signal (True also if it did not run).
         """
-        process = self.process()
-        graceful = True
-        if process is not None:
-            self.signal_stop()
-            try:
-                process.wait(self.stop_seconds)
-            except psutil.TimeoutExpired:
-                graceful = False
-                self.kill()
-        self.pid_file.unlink(missing_ok=True)
-        return graceful
+        return not stop_all([self])
 
     def kill(self) -> None:
         """End the program and all it has started at once, as a power cut would."""
@@ -127,6 +106,25 @@ class ManagedProcess:
         if not self.log_file.exists():
             return []
         return self.log_file.read_text(errors="replace").splitlines()[-count:]
+
+
+def stop_all(processes: Sequence[ManagedProcess]) -> list[str]:
+    """Stop programs side by side, each within its own `stop_seconds`. Return the names of those that were killed."""
+    started = time.monotonic()
+    for process in processes:
+        if (running := process.process()) is not None:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                running.send_signal(process.stop_signal)
+    killed = []
+    for process in processes:
+        if (running := process.process()) is not None:
+            try:
+                running.wait(max(0.0, started + process.stop_seconds - time.monotonic()))
+            except psutil.TimeoutExpired:
+                process.kill()
+                killed.append(process.name)
+        process.pid_file.unlink(missing_ok=True)
+    return killed
 
 
 def pid_file(folder: Path, name: str) -> Path:
