@@ -1,0 +1,24 @@
+"""Which errors of a handler are worth waiting for."""
+
+from __future__ import annotations
+
+from sqlalchemy import exc
+
+from posthorn_common.errors import TransientError
+
+# PostgreSQL: connection lost, no resources, operator intervention (restart), serialization failure, deadlock.
+_TRANSIENT_SQLSTATES = ("08", "53", "57P", "40001", "40P01")
+
+
+def is_transient(error: BaseException) -> bool:
+    """Tell whether the same call should work later, because something that the handler needs is away.
+
+    True for TransientError, failed and timed-out connections, and PostgreSQL being away, full, restarting or choosing
+    a victim of a deadlock.
+    """
+    if isinstance(error, TransientError | OSError | exc.TimeoutError):
+        return True
+    if isinstance(error, exc.DBAPIError):
+        sqlstate = getattr(error.orig, "sqlstate", None) or ""
+        return error.connection_invalidated or str(sqlstate).startswith(_TRANSIENT_SQLSTATES)
+    return False
