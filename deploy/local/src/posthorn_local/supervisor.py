@@ -75,12 +75,24 @@ class ManagedProcess:
         """Return the running process, or None."""
         return running_process(self.pid_file)
 
+    def listening_ports(self) -> set[int]:
+        """Return the TCP ports on which the program itself (not what it has started) listens."""
+        process = self.process()
+        if process is None:
+            return set()
+        with contextlib.suppress(psutil.NoSuchProcess):
+            connections = process.net_connections(kind="tcp")
+            return {connection.laddr.port for connection in connections if connection.status == psutil.CONN_LISTEN}
+        return set()
+
     def wait_until(self, ready: Callable[[], bool], *, seconds: float) -> None:
         """Wait until `ready()`. Raise ProcessDied if the program ends before, or after `seconds`."""
         deadline = time.monotonic() + seconds
-        while not ready():
+        while True:
             if self.process() is None:
                 raise ProcessDied(self.name, "ended while starting", self.last_lines(20))
+            if ready():
+                return
             if time.monotonic() > deadline:
                 raise ProcessDied(self.name, f"was not ready after {seconds:.0f} s", self.last_lines(20))
             time.sleep(_POLL_SECONDS)
@@ -98,7 +110,8 @@ class ManagedProcess:
         if process is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            while running_process(self.pid_file) is not None:
+                time.sleep(_POLL_SECONDS)
         self.pid_file.unlink(missing_ok=True)
 
     def last_lines(self, count: int) -> list[str]:
@@ -117,12 +130,11 @@ def stop_all(processes: Sequence[ManagedProcess]) -> list[str]:
                 running.send_signal(process.stop_signal)
     killed = []
     for process in processes:
-        if (running := process.process()) is not None:
-            try:
-                running.wait(max(0.0, started + process.stop_seconds - time.monotonic()))
-            except psutil.TimeoutExpired:
+        while process.process() is not None:
+            if time.monotonic() > started + process.stop_seconds:
                 process.kill()
                 killed.append(process.name)
+            time.sleep(_POLL_SECONDS)
         process.pid_file.unlink(missing_ok=True)
     return killed
 
@@ -138,9 +150,14 @@ def running_process(pid_file: Path) -> psutil.Process | None:
         record = json.loads(pid_file.read_text())
         process = psutil.Process(record["pid"])
         same = abs(process.create_time() - record["started"]) < _START_TIME_TOLERANCE_SECONDS
-        return process if same and process.status() != psutil.STATUS_ZOMBIE else None
+        ended = process.status() == psutil.STATUS_ZOMBIE
     except (FileNotFoundError, psutil.NoSuchProcess):
         return None
+    if ended and same:
+        # Only a parent can bury its child; the orphans of earlier commands are left to init, which may take its time.
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(process.pid, os.WNOHANG)
+    return process if same and not ended else None
 
 
 @contextlib.contextmanager

@@ -22,7 +22,8 @@ class MessageContent:
 def subject_and_id(raw: bytes) -> tuple[str, str]:
     """Return the decoded subject and the Message-ID, each empty if missing."""
     headers = BytesHeaderParser(policy=compat32).parsebytes(raw)
-    return decoded_header(str(headers.get("Subject", ""))), str(headers.get("Message-ID", "")).strip()
+    known = {name.lower(): value for name, value in reversed(_decoded_headers(headers))}
+    return known.get("subject", ""), known.get("message-id", "")
 
 
 def read_content(raw: bytes) -> MessageContent:
@@ -41,8 +42,7 @@ def read_content(raw: bytes) -> MessageContent:
             text = _text_of(part)
         elif part.get_content_type() == "text/html" and html is None:
             html = _text_of(part)
-    headers = [(name, decoded_header(str(value))) for name, value in message.items()]
-    return MessageContent(headers, text, html, attachments)
+    return MessageContent(_decoded_headers(message), text, html, attachments)
 
 
 def decoded_header(value: str) -> str:
@@ -54,10 +54,18 @@ def decoded_header(value: str) -> str:
     return " ".join(decoded.encode("utf-8", "replace").decode().split())
 
 
+def _decoded_headers(message: Message) -> list[tuple[str, str]]:
+    """Return all headers; bytes beyond ASCII are taken for UTF-8, as RFC 6532 has it."""
+    return [
+        (name, decoded_header(str(value).encode("utf-8", "surrogateescape").decode("utf-8", "replace")))
+        for name, value in message.raw_items()
+    ]
+
+
 def _text_of(part: Message) -> str:
     payload = part.get_payload(decode=True)
     content = payload if isinstance(payload, bytes) else b""
     try:
         return content.decode(part.get_content_charset("utf-8"), "replace")
-    except LookupError:
+    except (LookupError, ValueError):
         return content.decode("utf-8", "replace")

@@ -81,8 +81,13 @@ class PostgresServer:
             self.process.stop()
 
     def _is_ready(self) -> bool:
-        check = [str(_programs() / "pg_isready"), "-q", "-h", LOOPBACK, "-p", str(self.port)]
-        return subprocess.run(check, env=_ENVIRONMENT, check=False).returncode == 0
+        # The postmaster says so in the last line of its own lock file; whoever else holds the port does not.
+        lock_file = self.data_folder / "postmaster.pid"
+        process = self.process.process()
+        if process is None or not lock_file.exists():
+            return False
+        lines = lock_file.read_text().splitlines()
+        return lines[:1] == [str(process.pid)] and lines[-1].strip() == "ready"
 
     def _create_cluster(self) -> None:
         if (self.data_folder / "PG_VERSION").exists():
@@ -131,7 +136,7 @@ def _identity(data_folder: Path) -> tuple[str, ...]:
     """Return the command prefix under which PostgreSQL may run: it refuses to be root.
 
     As root it runs as `nobody`. If folders above the program or the data are closed to others (a checkout below /root),
-    it gets in addition the one capability that lets it pass through them.
+    it gets in addition the one capability that lets it pass through them; the secure bit makes access(2) honour it.
     """
     if os.geteuid() != 0:
         return ()
@@ -139,7 +144,12 @@ def _identity(data_folder: Path) -> tuple[str, ...]:
     plain = ("setpriv", f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", "--clear-groups")
     access = ("test", "-x", str(_programs() / "postgres"), "-a", "-w", str(data_folder))
     with_capability = (
-        (*plain, f"--inh-caps=-all,+{capability}", f"--ambient-caps=-all,+{capability}")
+        (
+            *plain,
+            "--securebits=+no_setuid_fixup",
+            f"--inh-caps=-all,+{capability}",
+            f"--ambient-caps=-all,+{capability}",
+        )
         for capability in ("dac_read_search", "dac_override")
     )
     for prefix in (plain, *with_capability):

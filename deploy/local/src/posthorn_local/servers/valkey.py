@@ -81,10 +81,12 @@ class ValkeyServer:
         path.write_text("".join(f"{name} {value}\n" for name, value in settings.items()))
 
     def _is_ready(self) -> bool:
+        process = self.process.process()
         client = redis.Redis.from_url(self.url)
         try:
-            return bool(client.ping())
-        except (redis.ConnectionError, redis.exceptions.BusyLoadingError):
+            # Compared, because another server may hold the port.
+            return process is not None and client.info("server")["process_id"] == process.pid
+        except (redis.ConnectionError, redis.AuthenticationError, redis.exceptions.BusyLoadingError):
             return False
         finally:
             client.close()
