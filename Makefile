@@ -56,7 +56,7 @@ check: environment requirements-check ## Format, lint, types, import rules, sche
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy $(SOURCES)
-	@$(BIN)/lint-imports
+	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/python -m posthorn_contracts.schemas --check
 
 format: environment ## Format the code and fix what the linter can fix.

@@ -4,32 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-import shutil
-import subprocess
 from collections.abc import Generator
 
 from testcontainers.core.container import DockerContainer
 from testcontainers.core.wait_strategies import LogMessageWaitStrategy
 
 from posthorn_local.testing.endpoints import PostgresEndpoint, RabbitMQEndpoint, RedisEndpoint
-
-_DOCKER_ANSWER_SECONDS = 5
-
-
-def docker_answers() -> bool:
-    """Return whether a Docker engine can be used from here."""
-    if shutil.which("docker") is None:
-        return False
-    try:
-        result = subprocess.run(
-            ["docker", "info", "--format", "{{.ServerVersion}}"],
-            check=False,
-            capture_output=True,
-            timeout=_DOCKER_ANSWER_SECONDS,
-        )
-    except subprocess.TimeoutExpired:
-        return False
-    return result.returncode == 0
 
 
 @contextlib.contextmanager
