@@ -19,7 +19,7 @@ def list_page(
     """Return the page with the newest messages, or those a search has found."""
     rows = "".join(_row(message) for message in messages)
     table = (
-        "<table><thead><tr><th>Subject</th><th>To</th><th>From</th><th>Received</th></tr></thead>"
+        "<table><thead><tr><th>Subject</th><th>To</th><th>From</th><th>Received (UTC)</th></tr></thead>"
         f"<tbody>{rows}</tbody></table>"
         if messages
         else "<p class=empty>No messages. Send one to this catcher's SMTP port and reload.</p>"
@@ -62,7 +62,7 @@ def message_page(message: StoredMessage, content: MessageContent) -> str:
 <a class=button href="/messages/{message.id}/source">Source</a></nav>
 <dl class=envelope><dt>Envelope from</dt><dd>{escape(message.envelope_from or "<>")}</dd>
 <dt>Envelope to</dt><dd>{escape(", ".join(message.envelope_to))}</dd>
-<dt>Received</dt><dd>{escape(_time(message.received_at))}</dd></dl>
+<dt>Received (UTC)</dt><dd>{escape(_time(message.received_at))}</dd></dl>
 {"".join(sections)}
 <section><h2>Headers</h2><dl>{headers}</dl></section>""",
     )
@@ -83,7 +83,7 @@ def _row(message: MessageSummary) -> str:
 
 
 def _time(received_at: str) -> str:
-    return received_at[:19].replace("T", " ") + " UTC"
+    return received_at[:19].replace("T", " ")
 
 
 def _page(title: str, body: str) -> str:
