@@ -8,15 +8,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import aio_pika
 from aio_pika.abc import AbstractExchange, AbstractIncomingMessage, AbstractQueue
-from aio_pika.exceptions import AMQPError, ChannelNotFoundEntity, PublishError
+from aio_pika.exceptions import ChannelNotFoundEntity, PublishError
 
 from posthorn_common.messaging import topology
+from posthorn_common.messaging.connection import CONNECTION_ERRORS, connected
 from posthorn_common.messaging.errors import BrokerUnavailable, EventNotRouted
 from posthorn_common.messaging.queues import move
-
-_CONNECT_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +61,14 @@ async def redrive_dead_letters(amqp_url: str, consumer: str, limit: int) -> int:
 
 @contextlib.asynccontextmanager
 async def _dead_letters(amqp_url: str, consumer: str) -> AsyncGenerator[tuple[AbstractQueue, AbstractExchange]]:
+    name = topology.dead_letter_queue_name(consumer)
     try:
-        connection = await aio_pika.connect(amqp_url, timeout=_CONNECT_SECONDS)
-        async with connection, connection.channel(on_return_raises=True) as channel:
-            queue = await channel.declare_queue(topology.dead_letter_queue(consumer).name, passive=True)
-            yield queue, channel.default_exchange
+        async with connected(amqp_url, name=f"{consumer}.dead-letters") as connection:
+            channel = await connection.channel(on_return_raises=True)
+            yield await channel.declare_queue(name, passive=True), channel.default_exchange
     except ChannelNotFoundEntity as error:
-        raise BrokerUnavailable(f"there is no queue for dead letters of {consumer}: its consumer never ran") from error
-    except (AMQPError, OSError) as error:
+        raise BrokerUnavailable(f"there is no queue {name}: the consumer has not run yet") from error
+    except CONNECTION_ERRORS as error:
         raise BrokerUnavailable(type(error).__name__) from error
 
 

@@ -10,16 +10,16 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import structlog
-from aio_pika.exceptions import AMQPError, ChannelInvalidStateError
-from faststream.rabbit import RabbitMessage, RabbitQueue
+from aio_pika.abc import AbstractIncomingMessage
 from pydantic import ValidationError
 from structlog.contextvars import bound_contextvars
 
 from posthorn_common.context import child_traceparent
 from posthorn_common.loops import stops_within
 from posthorn_common.messaging import metrics
+from posthorn_common.messaging.connection import CONNECTION_ERRORS
 from posthorn_common.messaging.topology import MAX_ATTEMPTS
-from posthorn_common.messaging.transient import is_transient
+from posthorn_common.transient import is_transient
 from posthorn_contracts.envelope import Event
 
 log = structlog.get_logger(__name__)
@@ -41,8 +41,8 @@ class Subscription(Generic[AnyEvent]):
     consumer: str
     event_class: type[AnyEvent]
     handler: Handler[AnyEvent]
-    queue: RabbitQueue
     prefetch: int
+    broadcast: bool = False
 
     @property
     def event_type(self) -> str:
@@ -65,13 +65,16 @@ class MessageProcessor(Generic[AnyEvent]):
     - A cancelled handler leaves its message unacknowledged: it comes back when the connection closes.
     """
 
-    def __init__(self, subscription: Subscription[AnyEvent], *, slots: asyncio.Semaphore, stop: asyncio.Event) -> None:
-        """`slots` bounds the handlers that run at once in this process; `stop` ends all waiting."""
+    def __init__(
+        self, subscription: Subscription[AnyEvent], queue: str, *, slots: asyncio.Semaphore, stop: asyncio.Event
+    ) -> None:
+        """`queue` is its name; `slots` bounds the handlers at work in this process; `stop` ends all waiting."""
         self._subscription = subscription
+        self._queue = queue
         self._slots = slots
         self._stop = stop
 
-    async def process(self, message: RabbitMessage) -> None:
+    async def process(self, message: AbstractIncomingMessage) -> None:
         """Process one delivery to its end."""
         started = time.perf_counter()
         outcome = "interrupted"
@@ -79,7 +82,7 @@ class MessageProcessor(Generic[AnyEvent]):
         with bound_contextvars(event_id=message.message_id, event_type=subscription.event_type):
             try:
                 outcome = await self._process(message)
-            except (AMQPError, ChannelInvalidStateError) as error:
+            except CONNECTION_ERRORS as error:
                 # The broker delivers it again; consumers are ready for that.
                 outcome = "unsettled"
                 log.warning("event_not_acknowledged", error=type(error).__name__)
@@ -95,7 +98,7 @@ class MessageProcessor(Generic[AnyEvent]):
                     duration_seconds=round(seconds, 6),
                 )
 
-    async def _process(self, message: RabbitMessage) -> str:
+    async def _process(self, message: AbstractIncomingMessage) -> str:
         try:
             event = self._subscription.event_class.model_validate_json(message.body)
         except ValidationError as error:
@@ -109,7 +112,7 @@ class MessageProcessor(Generic[AnyEvent]):
         ):
             return await self._handle(event, message)
 
-    async def _handle(self, event: AnyEvent, message: RabbitMessage) -> str:
+    async def _handle(self, event: AnyEvent, message: AbstractIncomingMessage) -> str:
         try:
             await self._call(event)
         except _Interrupted:
@@ -137,7 +140,7 @@ class MessageProcessor(Generic[AnyEvent]):
             if await stops_within(self._stop, pause):
                 raise _Interrupted
 
-    async def _retry_or_bury(self, message: RabbitMessage, error: Exception) -> str:
+    async def _retry_or_bury(self, message: AbstractIncomingMessage, error: Exception) -> str:
         attempt = _attempt(message)
         if attempt >= MAX_ATTEMPTS:
             await self._bury(message, reason="attempts_used_up", exc_info=error)
@@ -149,13 +152,13 @@ class MessageProcessor(Generic[AnyEvent]):
         await message.reject(requeue=True)
         return "retried"
 
-    async def _bury(self, message: RabbitMessage, *, reason: str, **facts: Any) -> None:
-        log.error("event_dead_lettered", queue=self._subscription.queue.name, reason=reason, **facts)
-        metrics.DEAD_LETTERS.labels(self._subscription.queue.name).inc()
+    async def _bury(self, message: AbstractIncomingMessage, *, reason: str, **facts: Any) -> None:
+        log.error("event_dead_lettered", queue=self._queue, reason=reason, **facts)
+        metrics.DEAD_LETTERS.labels(self._queue).inc()
         await message.reject(requeue=False)
 
 
-def _attempt(message: RabbitMessage) -> int:
+def _attempt(message: AbstractIncomingMessage) -> int:
     """Return which attempt at the message this is.
 
     Quorum queues count in a header. A broadcast queue does not, so that there a second delivery is the last.
@@ -163,7 +166,7 @@ def _attempt(message: RabbitMessage) -> int:
     returned = message.headers.get("x-delivery-count")
     if isinstance(returned, int):
         return returned + 1
-    return MAX_ATTEMPTS if message.raw_message.redelivered else 1
+    return MAX_ATTEMPTS if message.redelivered else 1
 
 
 def _problems(error: ValidationError) -> list[str]:

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 import structlog
 from aio_pika import DeliveryMode, Message
-from aio_pika.abc import AbstractExchange, AbstractIncomingMessage
-from faststream.rabbit import RabbitBroker
+from aio_pika.abc import AbstractConnection, AbstractExchange, AbstractIncomingMessage
 
 from posthorn_common.messaging import topology
 
@@ -21,33 +20,30 @@ _BROKER_HEADERS = ("x-death", "x-delivery-count", "x-acquired-count", "x-first-d
 
 @dataclass(frozen=True, slots=True)
 class QueueCount:
-    """What a queue holds."""
+    """What a queue holds, and how many consumers it has."""
 
     messages: int
     consumers: int
 
 
-async def queue_counts(broker: RabbitBroker, names: Iterable[str]) -> dict[str, QueueCount]:
+async def queue_counts(connection: AbstractConnection, names: Iterable[str]) -> dict[str, QueueCount]:
     """Return what the queues hold; raises ChannelNotFoundEntity if one does not exist."""
-    connection = await broker.connect()
     counts = {}
     async with connection.channel(publisher_confirms=False) as channel:
         for name in names:
-            queue = await channel.declare_queue(name, passive=True, robust=False)
-            result = queue.declaration_result
+            result = (await channel.declare_queue(name, passive=True)).declaration_result
             counts[name] = QueueCount(messages=result.message_count or 0, consumers=result.consumer_count or 0)
     return counts
 
 
-async def return_unrouted(broker: RabbitBroker, stop: asyncio.Event) -> int:
-    """Publish anew what nobody had asked for when it was published; return how many messages were looked at.
+async def return_unrouted(connection: AbstractConnection, stop: asyncio.Event) -> None:
+    """Publish anew what nobody had asked for when it was published.
 
     What still has no consumer goes back to the end of the queue.
     """
-    connection = await broker.connect()
     async with connection.channel(on_return_raises=True) as channel:
-        queue = await channel.declare_queue(topology.UNROUTED_QUEUE.name, passive=True, robust=False)
-        exchange = await channel.get_exchange(topology.EVENTS.name)
+        queue = await channel.declare_queue(topology.UNROUTED, passive=True)
+        exchange = await channel.get_exchange(topology.EVENTS)
         expected = queue.declaration_result.message_count or 0
         returned = 0
         while returned < expected and not stop.is_set():
@@ -58,7 +54,6 @@ async def return_unrouted(broker: RabbitBroker, stop: asyncio.Event) -> int:
             returned += 1
     if returned:
         log.info("unrouted_events_returned", events=returned)
-    return returned
 
 
 async def move(message: AbstractIncomingMessage, exchange: AbstractExchange, routing_key: str) -> None:

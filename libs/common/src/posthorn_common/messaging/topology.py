@@ -9,76 +9,87 @@ posthorn.unrouted (fanout)  posthorn.dead (direct) ──▶ <consumer>.dead   q
 
 from __future__ import annotations
 
-from faststream.rabbit import ExchangeType, QueueType, RabbitBroker, RabbitExchange, RabbitQueue
+import secrets
+
+from aio_pika import ExchangeType
+from aio_pika.abc import AbstractChannel, AbstractExchange, AbstractQueue
+
+EVENTS = "posthorn.events"
+DEAD = "posthorn.dead"
+UNROUTED = "posthorn.unrouted"
 
 MAX_ATTEMPTS = 5
 """Attempts a consumer has before its message is dead-lettered."""
 
-UNROUTED_MAX_MESSAGES = 10_000
-UNROUTED_TTL_SECONDS = 7 * 24 * 3600
-
-EVENTS = RabbitExchange(
-    "posthorn.events", type=ExchangeType.TOPIC, arguments={"alternate-exchange": "posthorn.unrouted"}
-)
-DEAD = RabbitExchange("posthorn.dead", type=ExchangeType.DIRECT)
-UNROUTED = RabbitExchange("posthorn.unrouted", type=ExchangeType.FANOUT)
-UNROUTED_QUEUE = RabbitQueue(
-    "posthorn.unrouted",
-    queue_type=QueueType.QUORUM,
-    arguments={
-        "x-max-length": UNROUTED_MAX_MESSAGES,
-        "x-message-ttl": UNROUTED_TTL_SECONDS * 1000,
-        "x-overflow": "drop-head",
-    },
-)
+_UNROUTED_MAX_MESSAGES = 10_000
+_UNROUTED_TTL_SECONDS = 7 * 24 * 3600
 
 
-def subscription_queue(consumer: str, event_type: str) -> RabbitQueue:
-    """Return the queue of one consumer service for one event type."""
-    return RabbitQueue(
-        f"{consumer}.{event_type}",
-        queue_type=QueueType.QUORUM,
-        routing_key=event_type,
+def queue_name(consumer: str, event_type: str) -> str:
+    """Return the name of the queue of one consumer service for one event type."""
+    return f"{consumer}.{event_type}"
+
+
+def dead_letter_queue_name(consumer: str) -> str:
+    """Return the name of the queue that keeps what a consumer service could not handle."""
+    return f"{consumer}.dead"
+
+
+async def declare_events(channel: AbstractChannel) -> AbstractExchange:
+    """Declare what publishers need, so that every event is stored even before its first consumer exists."""
+    unrouted = await channel.declare_exchange(UNROUTED, ExchangeType.FANOUT, durable=True)
+    queue = await channel.declare_queue(
+        UNROUTED,
+        durable=True,
         arguments={
+            "x-queue-type": "quorum",
+            "x-max-length": _UNROUTED_MAX_MESSAGES,
+            "x-message-ttl": _UNROUTED_TTL_SECONDS * 1000,
+            "x-overflow": "drop-head",
+        },
+    )
+    await queue.bind(unrouted)
+    return await channel.declare_exchange(
+        EVENTS, ExchangeType.TOPIC, durable=True, arguments={"alternate-exchange": UNROUTED}
+    )
+
+
+async def declare_dead_letters(channel: AbstractChannel, consumer: str) -> None:
+    """Declare where a consumer's dead letters go; before its queues, or letters could be lost meanwhile."""
+    exchange = await channel.declare_exchange(DEAD, ExchangeType.DIRECT, durable=True)
+    queue = await channel.declare_queue(
+        dead_letter_queue_name(consumer),
+        durable=True,
+        # Looking at letters counts as a delivery; RabbitMQ 4 would drop them after twenty looks.
+        arguments={"x-queue-type": "quorum", "x-delivery-limit": 1_000_000},
+    )
+    await queue.bind(exchange, routing_key=consumer)
+
+
+async def declare_subscription(channel: AbstractChannel, consumer: str, event_type: str) -> AbstractQueue:
+    """Declare and bind the queue of one consumer service for one event type."""
+    queue = await channel.declare_queue(
+        queue_name(consumer, event_type),
+        durable=True,
+        arguments={
+            "x-queue-type": "quorum",
             # The consumer gives up first, by its own count; this limit ends messages that kill their consumer.
             "x-delivery-limit": MAX_ATTEMPTS,
-            "x-dead-letter-exchange": DEAD.name,
+            "x-dead-letter-exchange": DEAD,
             "x-dead-letter-routing-key": consumer,
             # Without reject-publish the broker falls back to at-most-once without a word.
             "x-dead-letter-strategy": "at-least-once",
             "x-overflow": "reject-publish",
         },
     )
+    await queue.bind(EVENTS, routing_key=event_type)
+    return queue
 
 
-def broadcast_queue(consumer: str, event_type: str, instance: str) -> RabbitQueue:
-    """Return a queue that one process has for itself and that ends with its connection."""
-    return RabbitQueue(
-        f"{consumer}.{event_type}.{instance}", routing_key=event_type, durable=False, exclusive=True, auto_delete=True
+async def declare_broadcast(channel: AbstractChannel, consumer: str, event_type: str) -> AbstractQueue:
+    """Declare and bind a queue that one process has for itself and that ends with its connection."""
+    queue = await channel.declare_queue(
+        f"{queue_name(consumer, event_type)}.{secrets.token_hex(6)}", exclusive=True, auto_delete=True
     )
-
-
-def dead_letter_queue(consumer: str) -> RabbitQueue:
-    """Return the queue that keeps what a consumer service could not handle."""
-    return RabbitQueue(
-        f"{consumer}.dead",
-        queue_type=QueueType.QUORUM,
-        routing_key=consumer,
-        # Looking at letters counts as a delivery; RabbitMQ 4 would drop them after twenty looks.
-        arguments={"x-delivery-limit": 1_000_000},
-    )
-
-
-async def declare_exchanges(broker: RabbitBroker) -> None:
-    """Declare what publishers need, so that every event is stored even before its first consumer exists."""
-    unrouted = await broker.declare_exchange(UNROUTED)
-    queue = await broker.declare_queue(UNROUTED_QUEUE)
-    await queue.bind(unrouted)
-    await broker.declare_exchange(EVENTS)
-
-
-async def declare_dead_letters(broker: RabbitBroker, consumer: str) -> None:
-    """Declare where a consumer's dead letters go; before its queues, or letters could be lost meanwhile."""
-    exchange = await broker.declare_exchange(DEAD)
-    queue = await broker.declare_queue(dead_letter_queue(consumer))
-    await queue.bind(exchange, routing_key=consumer)
+    await queue.bind(EVENTS, routing_key=event_type)
+    return queue

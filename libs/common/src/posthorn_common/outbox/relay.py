@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from posthorn_common.errors import TransientError
 from posthorn_common.loops import run_every, stops_within
 from posthorn_common.outbox.wakeup import Wakeup
+from posthorn_common.transient import is_transient
 
 log = structlog.get_logger(__name__)
 
@@ -80,9 +81,11 @@ class OutboxRelay:
             try:
                 rows = await self.relay_once()
                 failures = 0
-            except Exception:  # the relay never gives up: the outbox keeps everything until its cause is mended
+            except Exception as error:  # noqa: BLE001  never gives up: the outbox keeps all until the cause is mended
                 failures += 1
-                log.exception("outbox_relay_failed", failures=failures)
+                expected = is_transient(error)
+                write = log.warning if expected else log.error
+                write("outbox_relay_paused", error=type(error).__name__, exc_info=None if expected else error)
                 await stops_within(stop, _pause_seconds(failures, _LONGEST_OUTAGE_PAUSE_SECONDS))
                 continue
             if rows < _BATCH_ROWS:
@@ -139,15 +142,12 @@ class OutboxRelay:
     async def _publish_one(self, row: _Row) -> Exception | None:
         try:
             await self._bus.publish(row.event_type, row.body.encode(), event_id=row.id)
-        except Exception as error:  # noqa: BLE001  decides the row's fate; nothing may drop a row
+        except TransientError as error:
             _RELAYED.labels("failed").inc()
-            log.warning(
-                "event_not_published",
-                event_id=str(row.id),
-                event_type=row.event_type,
-                attempts=row.attempts + 1,
-                error=type(error).__name__,
-            )
+            return error
+        except Exception as error:
+            _RELAYED.labels("refused").inc()
+            log.exception("event_refused", event_id=str(row.id), event_type=row.event_type, attempts=row.attempts + 1)
             return error
         _RELAYED.labels("confirmed").inc()
         return None

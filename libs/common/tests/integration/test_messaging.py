@@ -1,0 +1,301 @@
+"""Events on a real RabbitMQ: routing, failing handlers, dead letters."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+
+import aio_pika
+import pytest
+
+from posthorn_common.clock import new_id
+from posthorn_common.errors import TransientError
+from posthorn_common.messaging import (
+    BrokerUnavailable,
+    PublishRefused,
+    connect,
+    delivery,
+    list_dead_letters,
+    redrive_dead_letters,
+)
+from posthorn_common.messaging import consumer as consumer_module
+from posthorn_contracts.auth.v1 import OrganisationRegistered, OrganisationRegisteredData, SessionRevoked
+
+from .support import EVENT_TYPE, an_event, eventually, messages_in, publish, queue_state, running
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def consumer() -> str:
+    """A consumer name that no other test uses."""
+    return f"consumer-{new_id().hex[-8:]}"
+
+
+@pytest.fixture
+async def bus(amqp_url):
+    async with connect(amqp_url, service="tests") as bus:
+        yield bus
+
+
+@pytest.fixture
+def quick_retries(monkeypatch):
+    monkeypatch.setattr(delivery, "_FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(delivery, "_LONGEST_PAUSE_SECONDS", 0.1)
+
+
+async def test_an_event_reaches_its_handler_as_it_was_published(bus, amqp_url, consumer):
+    received = []
+    bus.subscribe(SessionRevoked, lambda event: _append(received, event), consumer=consumer)
+    async with running(bus, amqp_url, f"{consumer}.{EVENT_TYPE}"):
+        event = an_event()
+        await publish(bus, event)
+        await eventually(lambda: received)
+    assert received == [event]
+
+
+async def test_an_event_published_before_its_first_consumer_exists_is_delivered_later(amqp_url):
+    # Of a type that no other test has a queue for.
+    event = OrganisationRegistered.about(
+        new_id(),
+        id=new_id(),
+        organisation_id=new_id(),
+        occurred_at=datetime.now(UTC),
+        data=OrganisationRegisteredData(organisation_id=new_id(), name="Post", owner_id=new_id()),
+    )
+    received = []
+    async with connect(amqp_url, service="tests") as bus:
+        await publish(bus, event)
+        bus.subscribe(OrganisationRegistered, lambda event: _append(received, event), consumer="late")
+        async with running(bus, amqp_url, f"late.{event.type}"):
+            await eventually(lambda: received)
+    assert received == [event]
+
+
+async def test_a_poison_event_is_dead_lettered_after_five_attempts_and_the_rest_goes_on(
+    bus, amqp_url, consumer, quick_retries
+):
+    poison, attempts, handled = an_event(), [], []
+
+    async def handle(event):
+        if event.id == poison.id:
+            attempts.append(event.id)
+            raise ValueError("cannot be handled")
+        handled.append(event.id)
+
+    bus.subscribe(SessionRevoked, handle, consumer=consumer)
+    async with running(bus, amqp_url, f"{consumer}.{EVENT_TYPE}"):
+        await publish(bus, poison)
+        others = [an_event() for _ in range(50)]
+        for event in others:
+            await publish(bus, event)
+        await eventually(lambda: len(handled) == 50)
+        await eventually(lambda: messages_in(amqp_url, f"{consumer}.dead"))
+    assert len(attempts) == 5
+    [letter] = await list_dead_letters(amqp_url, consumer, limit=10)
+    assert (letter.event_id, letter.event_type) == (str(poison.id), EVENT_TYPE)
+    assert letter.queue == f"{consumer}.{EVENT_TYPE}"
+    assert await messages_in(amqp_url, f"{consumer}.{EVENT_TYPE}") == 0
+
+
+@pytest.mark.parametrize("body", [b"\xff not json", b"{}", b'{"id": "no"}', b""])
+async def test_a_body_that_is_no_such_event_is_dead_lettered_at_once(bus, amqp_url, consumer, body):
+    calls = []
+    bus.subscribe(SessionRevoked, lambda event: _append(calls, event), consumer=consumer)
+    async with running(bus, amqp_url, f"{consumer}.{EVENT_TYPE}"):
+        await bus.publish(EVENT_TYPE, body, event_id=new_id())
+        await eventually(lambda: messages_in(amqp_url, f"{consumer}.dead"))
+    assert calls == []
+    [letter] = await list_dead_letters(amqp_url, consumer, limit=10)
+    assert letter.reason == "rejected"
+
+
+async def test_what_is_away_is_waited_for_without_using_up_attempts(bus, amqp_url, consumer, quick_retries):
+    failures, handled = [], []
+
+    async def handle(event):
+        if len(failures) < 20:
+            failures.append(1)
+            raise TransientError("the database is away")
+        handled.append(event.id)
+
+    bus.subscribe(SessionRevoked, handle, consumer=consumer)
+    async with running(bus, amqp_url, f"{consumer}.{EVENT_TYPE}"):
+        event = an_event()
+        await publish(bus, event)
+        await eventually(lambda: handled)
+    assert handled == [event.id]
+    assert await messages_in(amqp_url, f"{consumer}.dead") == 0
+
+
+async def test_redriven_dead_letters_are_handled_and_gone(bus, amqp_url, consumer):
+    handled = []
+
+    async def handle(event):
+        handled.append(event.id)
+
+    bus.subscribe(SessionRevoked, handle, consumer=consumer)
+    queue = f"{consumer}.{EVENT_TYPE}"
+    events = [an_event() for _ in range(3)]
+    async with running(bus, amqp_url, queue):
+        pass
+    await reject_everything(amqp_url, queue, bus, events)
+    assert len(await list_dead_letters(amqp_url, consumer, limit=10)) == 3
+    assert len(await list_dead_letters(amqp_url, consumer, limit=2)) == 2
+
+    assert await redrive_dead_letters(amqp_url, consumer, limit=2) == 2
+    assert await redrive_dead_letters(amqp_url, consumer, limit=100) == 1
+    async with running(bus, amqp_url, queue):
+        await eventually(lambda: len(handled) == 3)
+    assert set(handled) == {event.id for event in events}
+    assert await list_dead_letters(amqp_url, consumer, limit=10) == []
+
+
+async def reject_everything(amqp_url, queue, bus, events):
+    for event in events:
+        await publish(bus, event)
+    connection = await aio_pika.connect(amqp_url)
+    async with connection, connection.channel() as channel:
+        declared = await channel.declare_queue(queue, passive=True)
+        for _ in events:
+            await (await declared.get(timeout=30)).reject(requeue=False)
+
+    async def all_dead():
+        return await messages_in(amqp_url, f"{queue.split('.')[0]}.dead") >= len(events)
+
+    await eventually(all_dead)
+
+
+async def test_a_message_that_kills_its_consumer_is_dead_lettered_by_the_broker(bus, amqp_url, consumer):
+    queue = f"{consumer}.{EVENT_TYPE}"
+    bus.subscribe(SessionRevoked, lambda event: _append([], event), consumer=consumer)
+    async with running(bus, amqp_url, queue):
+        pass
+    await publish(bus, an_event())
+
+    async def take_and_die():
+        connection = await aio_pika.connect(amqp_url)
+        async with connection, connection.channel() as channel:
+            declared = await channel.declare_queue(queue, passive=True)
+            return await declared.get(fail=False, timeout=30)
+
+    async def dead_after_another_crash():
+        await take_and_die()
+        return await messages_in(amqp_url, f"{consumer}.dead")
+
+    await eventually(dead_after_another_crash)
+    [letter] = await list_dead_letters(amqp_url, consumer, limit=10)
+    assert letter.reason == "delivery_limit"
+
+
+async def test_at_the_end_running_handlers_finish_and_their_events_are_done(bus, amqp_url, consumer):
+    started, finish, finished = asyncio.Event(), asyncio.Event(), []
+
+    async def handle(event):
+        started.set()
+        await finish.wait()
+        finished.append(event.id)
+
+    bus.subscribe(SessionRevoked, handle, consumer=consumer)
+    queue = f"{consumer}.{EVENT_TYPE}"
+    event = an_event()
+    async with running(bus, amqp_url, queue):
+        await publish(bus, event)
+        await started.wait()
+        asyncio.get_running_loop().call_later(0.3, finish.set)
+    assert finished == [event.id]
+    assert await messages_in(amqp_url, queue) == 0
+
+
+async def test_a_handler_that_is_cut_off_gets_its_event_again(amqp_url, consumer):
+    queue = f"{consumer}.{EVENT_TYPE}"
+    started = asyncio.Event()
+    event = an_event()
+
+    async def hang(_event):
+        started.set()
+        await asyncio.Event().wait()
+
+    async with connect(amqp_url, service="tests") as bus:
+        bus.subscribe(SessionRevoked, hang, consumer=consumer)
+        task = asyncio.create_task(bus.run(asyncio.Event()))
+        await eventually(lambda: _published(bus, event, amqp_url, queue))
+        await started.wait()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    received = []
+    async with connect(amqp_url, service="tests") as bus:
+        bus.subscribe(SessionRevoked, lambda event: _append(received, event), consumer=consumer)
+        async with running(bus, amqp_url, queue):
+            await eventually(lambda: received)
+    assert received == [event]
+
+
+async def test_a_queue_deleted_at_run_time_is_declared_again(amqp_url, consumer, monkeypatch):
+    monkeypatch.setattr(consumer_module, "_WATCH_SECONDS", 0.3)
+    queue = f"{consumer}.{EVENT_TYPE}"
+    received = []
+    async with connect(amqp_url, service="tests") as bus:
+        bus.subscribe(SessionRevoked, lambda event: _append(received, event), consumer=consumer)
+        async with running(bus, amqp_url, queue):
+            connection = await aio_pika.connect(amqp_url)
+            async with connection, connection.channel() as channel:
+                await channel.queue_delete(queue)
+
+            async def received_again():
+                await publish(bus, an_event())
+                return received
+
+            await eventually(received_again)
+
+
+async def test_an_exchange_deleted_at_run_time_is_declared_again(amqp_url):
+    async with connect(amqp_url, service="tests") as bus:
+        await bus.ping()
+        connection = await aio_pika.connect(amqp_url)
+        async with connection, connection.channel() as channel:
+            await channel.exchange_delete("posthorn.events")
+        event = an_event()
+        with pytest.raises(PublishRefused):
+            await publish(bus, event)
+        await publish(bus, event)
+
+
+async def test_every_process_gets_a_broadcast_event(amqp_url):
+    received = {"a": [], "b": []}
+    async with connect(amqp_url, service="tests") as first, connect(amqp_url, service="tests") as second:
+        stop = asyncio.Event()
+        first.subscribe_broadcast(SessionRevoked, lambda event: _append(received["a"], event), consumer="gateway")
+        second.subscribe_broadcast(SessionRevoked, lambda event: _append(received["b"], event), consumer="gateway")
+        tasks = [asyncio.create_task(bus.run(stop)) for bus in (first, second)]
+
+        async def both_heard_of():
+            event = an_event()
+            await publish(first, event)
+            await asyncio.sleep(0.1)
+            return event in received["a"] and event in received["b"]
+
+        await eventually(both_heard_of)
+        stop.set()
+        await asyncio.gather(*tasks)
+
+
+async def test_unavailable_broker_is_said_at_once():
+    async with connect("amqp://nobody:wrong@127.0.0.1:1/", service="tests") as bus:
+        with pytest.raises(BrokerUnavailable):
+            await publish(bus, an_event())
+        with pytest.raises(BrokerUnavailable):
+            await bus.ping()
+
+
+async def _published(bus, event, amqp_url, queue):
+    state = await queue_state(amqp_url, queue)
+    if state is None or state[1] == 0:
+        return False
+    await publish(bus, event)
+    return True
+
+
+async def _append(items, item):
+    items.append(item)
