@@ -8,7 +8,7 @@ BIN := .venv/bin
 LOCAL := $(BIN)/posthorn-local
 SOURCES := $(wildcard libs/*/src services/*/src deploy/local/src)
 
-.PHONY: help bootstrap environment up down reset status logs test test-unit test-servers-down check format schemas \
+.PHONY: help bootstrap environment demo up down reset status logs test test-unit test-servers-down check format schemas \
 	requirements requirements-check upgrade compose-up compose-down clean
 
 help: ## Explain the targets.
@@ -18,6 +18,9 @@ environment:
 	@deploy/local/bootstrap.sh --python-only
 
 ### The product on this machine
+demo: bootstrap ## Start everything, send a campaign to 1,000 contacts, show progress and statistics.
+	@$(LOCAL) demo
+
 up: bootstrap ## Start PostgreSQL, Valkey, RabbitMQ, the mail catcher and the five services; say where they are.
 	@$(LOCAL) up
 

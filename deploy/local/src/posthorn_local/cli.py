@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +11,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from posthorn_local.client import ApiProblem
+from posthorn_local.demo.journey import run_demo
 from posthorn_local.errors import LocalStackError
 from posthorn_local.logs import follow
 from posthorn_local.paths import STATE
@@ -40,6 +43,17 @@ def up() -> None:
     _say(f"the product:   {plan.urls['gateway']}   (documentation: {plan.urls['gateway']}/docs)")
     _say(f"mail catcher:  {plan.urls['mailcatcher']}   (SMTP: {plan.urls['smtp']})")
     _say("`make status` shows all programs, `make logs` follows them, `make down` stops them")
+
+
+@app.command()
+def demo() -> None:
+    """Start everything and send a campaign, from sign-in to statistics."""
+    stack = _stack()
+    plan = stack.up(_say)
+    try:
+        asyncio.run(run_demo(plan.urls, stack.folder / "demo.json"))
+    except (ApiProblem, TimeoutError, RuntimeError) as error:
+        raise LocalStackError(f"the demo stopped: {type(error).__name__} {error}; `make logs` may say why") from error
 
 
 @app.command()
