@@ -52,7 +52,7 @@ async def run_demo(urls: Mapping[str, str], account_file: Path) -> None:
         audience = await _import_contacts(api, account.runs)
         campaign = await _schedule(api, audience, relay, account.runs)
         await _watch(api, campaign["id"])
-        behaviour = await read_mail(urls["mailcatcher"], f".{account.runs}@")
+        behaviour = await read_mail(urls["mailcatcher"], sample.subject_mark(account.runs))
         step(
             f"{behaviour.opened} recipients opened, {behaviour.clicked} clicked, {behaviour.unsubscribed} unsubscribed"
         )
@@ -105,7 +105,7 @@ async def _import_contacts(api: ApiClient, run: int) -> Json:
 
 async def _schedule(api: ApiClient, audience: Json, relay: Json, run: int) -> Json:
     template = await api.post(
-        "/v1/templates", {"name": f"Demo letter {run}", "subject": sample.SUBJECT, "html": sample.HTML}
+        "/v1/templates", {"name": f"Demo letter {run}", "subject": sample.subject(run), "html": sample.HTML}
     )
     step(f"wrote a template that uses {', '.join(template['merge_fields'])}")
     campaign = await api.post(

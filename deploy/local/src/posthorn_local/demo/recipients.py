@@ -27,13 +27,13 @@ class Behaviour:
     unsubscribed: int
 
 
-async def read_mail(mailcatcher_url: str, domain_marker: str) -> Behaviour:
+async def read_mail(mailcatcher_url: str, subject_mark: str) -> Behaviour:
     """Let every second recipient open the message, every fifth click a link, and the first one unsubscribe.
 
-    `domain_marker` is a part of the recipients' addresses that only this run's have.
+    `subject_mark` is a part of the subject that no other messages have.
     """
     async with httpx.AsyncClient(timeout=60, trust_env=False, headers={"User-Agent": _USER_AGENT}) as browser:
-        ids = await _message_ids(browser, mailcatcher_url, domain_marker)
+        ids = await _message_ids(browser, mailcatcher_url, subject_mark)
         openers, clickers = ids[::_OPEN_EVERY], ids[::_CLICK_EVERY]
         await _each(openers, lambda id_: _open(browser, f"{mailcatcher_url}/api/messages/{id_}"))
         await _each(clickers, lambda id_: _click(browser, f"{mailcatcher_url}/api/messages/{id_}"))
@@ -41,11 +41,11 @@ async def read_mail(mailcatcher_url: str, domain_marker: str) -> Behaviour:
     return Behaviour(opened=len(openers), clicked=len(clickers), unsubscribed=1)
 
 
-async def _message_ids(browser: httpx.AsyncClient, mailcatcher_url: str, marker: str) -> list[int]:
+async def _message_ids(browser: httpx.AsyncClient, mailcatcher_url: str, subject_mark: str) -> list[int]:
     ids: list[int] = []
     cursor: str | None = None
     while True:
-        query = {"recipient": marker, "limit": "500", **({"cursor": cursor} if cursor else {})}
+        query = {"subject": subject_mark, "limit": "500", **({"cursor": cursor} if cursor else {})}
         page = (await browser.get(f"{mailcatcher_url}/api/messages", params=query)).raise_for_status().json()
         ids += [item["id"] for item in page["items"]]
         cursor = page["next_cursor"]

@@ -31,7 +31,15 @@ def contacts_csv(count: int, *, run: int) -> bytes:
     return text.getvalue().encode()
 
 
-SUBJECT = "{{ contact.first_name }}, the post has arrived"
+def subject(run: int) -> str:
+    """Return the newsletter's subject; it contains `subject_mark(run)`."""
+    return "{{ contact.first_name }}, the post has arrived: " + subject_mark(run)
+
+
+def subject_mark(run: int) -> str:
+    """Return what only the subjects of this run contain."""
+    return f"letter no. {run}, with love"
+
 
 HTML = """\
 <!doctype html>
