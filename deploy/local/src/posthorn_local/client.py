@@ -57,6 +57,10 @@ class ApiClient:
         """POST JSON. Raises ApiProblem."""
         return await self._call("POST", path, json=body, params=params)
 
+    async def delete(self, path: str) -> None:
+        """DELETE a resource. Raises ApiProblem."""
+        await self._call("DELETE", path)
+
     async def upload_csv(self, path: str, content: bytes | AsyncIterable[bytes], **params: Any) -> Json:
         """POST a CSV document. Raises ApiProblem."""
         return await self._call("POST", path, content=content, params=params, headers={"Content-Type": "text/csv"})
