@@ -13,7 +13,6 @@ import structlog
 
 from posthorn_common.logging import configure_logging
 
-
 Lines = Callable[[], list[dict[str, Any]]]
 
 

@@ -11,7 +11,7 @@ from prometheus_fastapi_instrumentator import Instrumentator
 
 from posthorn_common.http.health import Check, health_router
 from posthorn_common.http.identity import Identity
-from posthorn_common.http.middleware import BodyLimitMiddleware, RequestContextMiddleware
+from posthorn_common.http.middleware import RequestContextMiddleware
 from posthorn_common.http.problems import Problem, install_problem_handlers
 
 ONE_MEBIBYTE = 1024 * 1024
@@ -19,7 +19,10 @@ ONE_MEBIBYTE = 1024 * 1024
 
 @dataclass(frozen=True)
 class AppParts:
-    """What a service adds to the common application."""
+    """What a service adds to the common application.
+
+    `max_body_bytes` holds for all routes but those that set a `max_body_size` of their own.
+    """
 
     service: str
     title: str
@@ -30,7 +33,6 @@ class AppParts:
     error_statuses: Mapping[type[Exception], int] = field(default_factory=dict)
     state: Mapping[str, Any] = field(default_factory=dict)
     max_body_bytes: int = ONE_MEBIBYTE
-    unlimited_body_paths: frozenset[str] = frozenset()
     tags: tuple[dict[str, str], ...] = ()
 
 
@@ -47,6 +49,7 @@ def create_app(parts: AppParts) -> FastAPI:
         redoc_url=None,
         openapi_tags=list(parts.tags),
         separate_input_output_schemas=False,
+        max_body_size=parts.max_body_bytes,
     )
     for name, value in parts.state.items():
         setattr(app.state, name, value)
@@ -57,7 +60,6 @@ def create_app(parts: AppParts) -> FastAPI:
         app.include_router(router)
     app.include_router(health_router(parts.service, parts.checks))
     Instrumentator(excluded_handlers=["/health/.*", "/metrics"]).instrument(app).expose(app, include_in_schema=False)
-    app.add_middleware(BodyLimitMiddleware, max_bytes=parts.max_body_bytes, exempt_paths=parts.unlimited_body_paths)
     app.add_middleware(RequestContextMiddleware)
     _document_problems(app)
     return app
