@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import aio_pika
 import pytest
+from pydantic import SecretStr
+from typer.testing import CliRunner
 
 from posthorn_common.clock import new_id
 from posthorn_common.errors import TransientError
@@ -14,11 +17,13 @@ from posthorn_common.messaging import (
     BrokerUnavailable,
     PublishRefused,
     connect,
+    dead_letter_commands,
     delivery,
     list_dead_letters,
     redrive_dead_letters,
 )
 from posthorn_common.messaging import consumer as consumer_module
+from posthorn_common.settings import ServiceSettings
 from posthorn_contracts.auth.v1 import OrganisationRegistered, OrganisationRegisteredData, SessionRevoked
 
 from .support import EVENT_TYPE, an_event, eventually, messages_in, publish, queue_state, running
@@ -164,6 +169,26 @@ async def reject_everything(amqp_url, queue, bus, events):
         return await messages_in(amqp_url, f"{queue.split('.')[0]}.dead") >= len(events)
 
     await eventually(all_dead)
+
+
+async def test_dead_letters_are_listed_and_redriven_from_the_command_line(bus, amqp_url, consumer, monkeypatch):
+    handled = []
+    bus.subscribe(SessionRevoked, lambda event: _append(handled, event), consumer=consumer)
+    queue = f"{consumer}.{EVENT_TYPE}"
+    async with running(bus, amqp_url, queue):
+        pass
+    event = an_event()
+    await reject_everything(amqp_url, queue, bus, [event])
+    settings = SimpleNamespace(amqp_url=SecretStr(amqp_url))
+    monkeypatch.setattr("posthorn_common.messaging.commands.load_settings", lambda _class: settings)
+    commands = dead_letter_commands(consumer, ServiceSettings)
+
+    listed = await asyncio.to_thread(CliRunner().invoke, commands, ["list"])
+    assert (listed.exit_code, str(event.id) in listed.output, queue in listed.output) == (0, True, True)
+    redriven = await asyncio.to_thread(CliRunner().invoke, commands, ["redrive"])
+    assert (redriven.exit_code, redriven.output) == (0, "1 moved\n")
+    async with running(bus, amqp_url, queue):
+        await eventually(lambda: handled == [event])
 
 
 async def test_a_message_that_kills_its_consumer_is_dead_lettered_by_the_broker(bus, amqp_url, consumer):
