@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import aio_pika
 import pytest
 from pydantic import SecretStr
+from structlog.contextvars import get_contextvars
 from typer.testing import CliRunner
 
 from posthorn_common.clock import new_id
@@ -57,6 +58,23 @@ async def test_an_event_reaches_its_handler_as_it_was_published(bus, amqp_url, c
         await publish(bus, event)
         await eventually(lambda: received)
     assert received == [event]
+
+
+async def test_logs_of_a_handler_carry_the_ids_of_its_event(bus, amqp_url, consumer):
+    seen = {}
+
+    async def handle(_event):
+        seen.update(get_contextvars())
+
+    bus.subscribe(SessionRevoked, handle, consumer=consumer)
+    async with running(bus, amqp_url, f"{consumer}.{EVENT_TYPE}"):
+        event = an_event()
+        await publish(bus, event)
+        await eventually(lambda: seen)
+    assert seen["event_id"] == str(event.id)
+    assert seen["organisation_id"] == str(event.organisation_id)
+    assert seen["correlation_id"] == "request-1"
+    assert "event_id" not in get_contextvars()
 
 
 async def test_an_event_published_before_its_first_consumer_exists_is_delivered_later(amqp_url):
@@ -285,6 +303,20 @@ async def test_an_exchange_deleted_at_run_time_is_declared_again(amqp_url):
         with pytest.raises(PublishRefused):
             await publish(bus, event)
         await publish(bus, event)
+
+
+async def test_an_event_that_the_broker_refuses_is_no_outage(bus, amqp_url):
+    connection = await aio_pika.connect(amqp_url)
+    async with connection, connection.channel() as channel:
+        await bus.ping()
+        full = await channel.declare_queue(
+            "full", exclusive=True, arguments={"x-max-length": 1, "x-overflow": "reject-publish"}
+        )
+        await full.bind("posthorn.events", routing_key="tests.thing.refused.v1")
+        await bus.publish("tests.thing.refused.v1", b"{}", event_id=new_id())
+        with pytest.raises(PublishRefused):
+            await bus.publish("tests.thing.refused.v1", b"{}", event_id=new_id())
+        await publish(bus, an_event())
 
 
 async def test_every_process_gets_a_broadcast_event(amqp_url):

@@ -12,9 +12,10 @@ from aio_pika.abc import AbstractConnection, AbstractIncomingMessage, AbstractQu
 
 from posthorn_common.loops import stops_within
 from posthorn_common.messaging import metrics, topology
+from posthorn_common.messaging.connection import CONNECTION_ERRORS
 from posthorn_common.messaging.delivery import MessageProcessor, Subscription
 from posthorn_common.messaging.errors import ConsumerLost
-from posthorn_common.messaging.queues import queue_counts, return_unrouted
+from posthorn_common.messaging.queues import message_counts, return_unrouted
 
 log = structlog.get_logger(__name__)
 
@@ -49,7 +50,7 @@ class ConsumerSession:
         for subscription in self._subscriptions:
             await self._subscribe(subscription)
         log.info("consumer_started", queues=len(self._subscriptions))
-        returning = asyncio.create_task(return_unrouted(self._connection, self._stop))
+        returning = asyncio.create_task(self._return_unrouted())
         try:
             await self._watch()
         finally:
@@ -71,7 +72,7 @@ class ConsumerSession:
         await channel.set_qos(prefetch_count=subscription.prefetch)
         declare = topology.declare_broadcast if subscription.broadcast else topology.declare_subscription
         queue = await declare(channel, subscription.consumer, subscription.event_type)
-        processor = MessageProcessor(subscription, queue.name, slots=self._slots, stop=self._stop)
+        processor = MessageProcessor(subscription, slots=self._slots, stop=self._stop)
 
         async def process(message: AbstractIncomingMessage) -> None:
             with self._at_work():
@@ -90,12 +91,19 @@ class ConsumerSession:
             if self._working == 0:
                 self._idle.set()
 
+    async def _return_unrouted(self) -> None:
+        try:
+            await return_unrouted(self._connection, self._stop)
+        except CONNECTION_ERRORS as error:
+            log.warning("unrouted_events_not_returned", error=type(error).__name__)
+            self._lost.set()
+
     async def _watch(self) -> None:
         while not self._stop.is_set():
             async with asyncio.timeout(_WATCH_SECONDS):
-                counts = await queue_counts(self._connection, self._watched_queues())
+                counts = await message_counts(self._connection, self._watched_queues())
             for name, count in counts.items():
-                metrics.QUEUE_MESSAGES.labels(name).set(count.messages)
+                metrics.QUEUE_MESSAGES.labels(name).set(count)
             await self._wait(_WATCH_SECONDS)
             if self._lost.is_set():
                 raise ConsumerLost
@@ -121,7 +129,7 @@ class ConsumerSession:
 
     def _watched_queues(self) -> list[str]:
         return [
-            *(queue.name for queue, _tag in self._consuming),
+            *(subscription.queue for subscription in self._subscriptions if not subscription.broadcast),
             *(topology.dead_letter_queue_name(consumer) for consumer in self._consumers()),
             topology.UNROUTED,
         ]

@@ -12,13 +12,13 @@ from typing import Any, Generic, TypeVar
 import structlog
 from aio_pika.abc import AbstractIncomingMessage
 from pydantic import ValidationError
-from structlog.contextvars import bound_contextvars
+from structlog.contextvars import bind_contextvars, bound_contextvars
 
 from posthorn_common.context import child_traceparent
 from posthorn_common.loops import stops_within
 from posthorn_common.messaging import metrics
 from posthorn_common.messaging.connection import CONNECTION_ERRORS
-from posthorn_common.messaging.topology import MAX_ATTEMPTS
+from posthorn_common.messaging.topology import MAX_ATTEMPTS, queue_name
 from posthorn_common.transient import is_transient
 from posthorn_contracts.envelope import Event
 
@@ -49,6 +49,11 @@ class Subscription(Generic[AnyEvent]):
         """The event type, which is the routing key."""
         return self.event_class.event_type
 
+    @property
+    def queue(self) -> str:
+        """The queue's name; of a broadcast, what the names of all its queues begin with."""
+        return queue_name(self.consumer, self.event_type)
+
 
 class _Interrupted(Exception):
     """The process stops while the handler waits for something that is away."""
@@ -65,12 +70,9 @@ class MessageProcessor(Generic[AnyEvent]):
     - A cancelled handler leaves its message unacknowledged: it comes back when the connection closes.
     """
 
-    def __init__(
-        self, subscription: Subscription[AnyEvent], queue: str, *, slots: asyncio.Semaphore, stop: asyncio.Event
-    ) -> None:
-        """`queue` is its name; `slots` bounds the handlers at work in this process; `stop` ends all waiting."""
+    def __init__(self, subscription: Subscription[AnyEvent], *, slots: asyncio.Semaphore, stop: asyncio.Event) -> None:
+        """`slots` bounds the handlers at work in this process; `stop` ends all waiting."""
         self._subscription = subscription
-        self._queue = queue
         self._slots = slots
         self._stop = stop
 
@@ -79,7 +81,14 @@ class MessageProcessor(Generic[AnyEvent]):
         started = time.perf_counter()
         outcome = "interrupted"
         subscription = self._subscription
-        with bound_contextvars(event_id=message.message_id, event_type=subscription.event_type):
+        with bound_contextvars(
+            event_id=message.message_id,
+            event_type=subscription.event_type,
+            # Known when the message is parsed.
+            organisation_id=None,
+            correlation_id=None,
+            traceparent=None,
+        ):
             try:
                 outcome = await self._process(message)
             except CONNECTION_ERRORS as error:
@@ -104,13 +113,13 @@ class MessageProcessor(Generic[AnyEvent]):
         except ValidationError as error:
             await self._bury(message, reason="unreadable", problems=_problems(error))
             return "unreadable"
-        with bound_contextvars(
+        bind_contextvars(
             event_id=str(event.id),
             organisation_id=str(event.organisation_id),
             correlation_id=event.correlation_id or str(event.id),
             traceparent=child_traceparent(event.traceparent),
-        ):
-            return await self._handle(event, message)
+        )
+        return await self._handle(event, message)
 
     async def _handle(self, event: AnyEvent, message: AbstractIncomingMessage) -> str:
         try:
@@ -153,8 +162,8 @@ class MessageProcessor(Generic[AnyEvent]):
         return "retried"
 
     async def _bury(self, message: AbstractIncomingMessage, *, reason: str, **facts: Any) -> None:
-        log.error("event_dead_lettered", queue=self._queue, reason=reason, **facts)
-        metrics.DEAD_LETTERS.labels(self._queue).inc()
+        log.error("event_dead_lettered", queue=self._subscription.queue, reason=reason, **facts)
+        metrics.DEAD_LETTERS.labels(self._subscription.queue).inc()
         await message.reject(requeue=False)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import structlog
 from aio_pika import DeliveryMode, Message
@@ -18,21 +17,13 @@ log = structlog.get_logger(__name__)
 _BROKER_HEADERS = ("x-death", "x-delivery-count", "x-acquired-count", "x-first-death-", "x-last-death-")
 
 
-@dataclass(frozen=True, slots=True)
-class QueueCount:
-    """What a queue holds, and how many consumers it has."""
-
-    messages: int
-    consumers: int
-
-
-async def queue_counts(connection: AbstractConnection, names: Iterable[str]) -> dict[str, QueueCount]:
-    """Return what the queues hold; raises ChannelNotFoundEntity if one does not exist."""
+async def message_counts(connection: AbstractConnection, names: Iterable[str]) -> dict[str, int]:
+    """Return how many messages are ready in the queues; raises ChannelNotFoundEntity if one does not exist."""
     counts = {}
     async with connection.channel(publisher_confirms=False) as channel:
         for name in names:
-            result = (await channel.declare_queue(name, passive=True)).declaration_result
-            counts[name] = QueueCount(messages=result.message_count or 0, consumers=result.consumer_count or 0)
+            queue = await channel.declare_queue(name, passive=True)
+            counts[name] = queue.declaration_result.message_count or 0
     return counts
 
 

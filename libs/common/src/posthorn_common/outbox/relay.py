@@ -164,13 +164,14 @@ class OutboxRelay:
                 if error is None:
                     continue
                 tried = error is not _NOT_TRIED
-                # During an outage the relay pauses as a whole; only what fails alone gets a pause of its own.
-                alone = tried and (row.attempts > 0 or not isinstance(error, TransientError))
-                pause = _pause_seconds(row.attempts + 1, _LONGEST_PAUSE_SECONDS) if alone else 0.0
                 await connection.execute(
                     sa.update(table)
                     .where(table.c.id == row.id, ours)
-                    .values(lease_token=None, available_at=_from_now(pause), attempts=row.attempts + int(tried))
+                    .values(
+                        lease_token=None,
+                        available_at=_from_now(_row_pause_seconds(row, error)),
+                        attempts=row.attempts + int(tried),
+                    )
                 )
 
     async def _measure(self) -> None:
@@ -183,6 +184,15 @@ class OutboxRelay:
 
 
 _NOT_TRIED = Exception("not tried")
+
+
+def _row_pause_seconds(row: _Row, error: Exception) -> float:
+    """Return how long a row stays behind, so that others pass. In an outage the relay pauses as a whole instead."""
+    if error is _NOT_TRIED:
+        return 0.0
+    if isinstance(error, TransientError):
+        return 0.0 if row.attempts == 0 else _pause_seconds(row.attempts, _LONGEST_OUTAGE_PAUSE_SECONDS)
+    return _pause_seconds(row.attempts + 1, _LONGEST_PAUSE_SECONDS)
 
 
 def _from_now(seconds: float) -> sa.ColumnElement[datetime]:
