@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -67,3 +69,17 @@ class TokenMint:
     def service_token(self, caller: str, audience: str) -> str:
         """Return a token with which the service `caller` may call `audience`."""
         return ServiceTokens(INTERNAL_SECRET, service=caller, clock=SystemClock()).issue(audience)
+
+
+def common_settings(*, redis_url: str, amqp_url: str) -> dict[str, Any]:
+    """Return the settings that all services need, for a service under test that `TokenMint` issues tokens for."""
+    return {
+        "environment": "development",
+        "port": 0,
+        "redis_url": redis_url,
+        "amqp_url": amqp_url,
+        "internal_secret": base64.urlsafe_b64encode(INTERNAL_SECRET).decode(),
+        "token_issuer": ISSUER,
+        "jwks_url": "http://auth.test/jwks",
+        "public_url": ISSUER,
+    }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from typing import Annotated, Any, Generic, TypeVar
+from uuid import UUID
 
 import orjson
 from fastapi import Depends, Query
@@ -42,7 +43,7 @@ Paging = Annotated[PageQuery, Depends()]
 
 def encode_cursor(*key: Any) -> str:
     """Return an opaque cursor for a sort key of JSON values, UUIDs and datetimes."""
-    return base64.urlsafe_b64encode(orjson.dumps(key)).decode().rstrip("=")
+    return base64.urlsafe_b64encode(orjson.dumps(key, default=str)).decode().rstrip("=")
 
 
 def decode_cursor(cursor: str) -> list[Any]:
@@ -59,3 +60,14 @@ def decode_cursor(cursor: str) -> list[Any]:
 def invalid_cursor() -> ProblemError:
     """Return the error for a cursor that cannot be read."""
     return ProblemError(400, "invalid_cursor", "The cursor is not one that this API returned.")
+
+
+def id_after(page: PageQuery) -> UUID | None:
+    """Return the id in the cursor of a list that is sorted by id alone; answers 400 if there is none in it."""
+    if page.after is None:
+        return None
+    try:
+        (text,) = page.after
+        return UUID(text)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise invalid_cursor() from error

@@ -1,0 +1,90 @@
+"""Tables of the schema `auth`."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from posthorn_common.db import new_metadata
+from posthorn_common.outbox import outbox_table
+
+metadata = new_metadata()
+_time = sa.DateTime(timezone=True)
+
+organisations = sa.Table(
+    "organisations",
+    metadata,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("created_at", _time, nullable=False),
+)
+
+users = sa.Table(
+    "users",
+    metadata,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("organisation_id", sa.ForeignKey(organisations.c.id), nullable=False),
+    sa.Column("email", sa.Text, nullable=False, unique=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("role", sa.Text, nullable=False),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("password_hash", sa.Text, nullable=False),
+    sa.Column("created_at", _time, nullable=False),
+    sa.Column("updated_at", _time, nullable=False),
+    sa.CheckConstraint("role IN ('owner', 'admin', 'editor', 'viewer')", name="role"),
+    sa.CheckConstraint("status IN ('active', 'deactivated')", name="status"),
+    sa.Index(None, "organisation_id", "id"),
+)
+
+sessions = sa.Table(
+    "sessions",
+    metadata,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("organisation_id", sa.Uuid, nullable=False),
+    sa.Column("user_id", sa.ForeignKey(users.c.id), nullable=False),
+    sa.Column("created_at", _time, nullable=False),
+    sa.Column("last_used_at", _time, nullable=False),
+    sa.Column("expires_at", _time, nullable=False),
+    sa.Column("revoked_at", _time),
+    sa.Column("user_agent", sa.Text, nullable=False),
+    sa.Index(None, "user_id", "id"),
+    sa.Index(None, "expires_at"),
+)
+
+# Every token a session ever had, so that one that comes back is recognised.
+refresh_tokens = sa.Table(
+    "refresh_tokens",
+    metadata,
+    sa.Column("token_hash", sa.LargeBinary, primary_key=True),
+    sa.Column("session_id", sa.ForeignKey(sessions.c.id, ondelete="CASCADE"), nullable=False, index=True),
+    sa.Column("created_at", _time, nullable=False),
+    sa.Column("used_at", _time),
+)
+
+api_keys = sa.Table(
+    "api_keys",
+    metadata,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("organisation_id", sa.ForeignKey(organisations.c.id), nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("prefix", sa.Text, nullable=False),
+    sa.Column("key_hash", sa.LargeBinary, nullable=False, unique=True),
+    sa.Column("scopes", sa.ARRAY(sa.Text), nullable=False),
+    sa.Column("created_by", sa.Uuid, nullable=False),
+    sa.Column("created_at", _time, nullable=False),
+    sa.Column("expires_at", _time),
+    sa.Column("last_used_at", _time),
+    sa.Column("revoked_at", _time),
+    sa.Index(None, "organisation_id", "id"),
+)
+
+signing_keys = sa.Table(
+    "signing_keys",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("public_jwk", sa.Text, nullable=False),
+    sa.Column("sealed_private_key", sa.LargeBinary, nullable=False),
+    sa.Column("created_at", _time, nullable=False),
+    sa.Column("signs_from", _time, nullable=False),
+)
+
+outbox = outbox_table(metadata)

@@ -1,0 +1,153 @@
+"""Users of an organisation: add, change, deactivate."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from uuid import UUID
+
+from posthorn_auth.app.events import event
+from posthorn_auth.app.ports import NewUnitOfWork, PasswordHasher, UnitOfWork
+from posthorn_auth.app.signing_in import revoke_all_sessions
+from posthorn_auth.domain.errors import LastOwner
+from posthorn_auth.domain.passwords import check_password
+from posthorn_auth.domain.users import (
+    OWNER,
+    Organisation,
+    User,
+    UserStatus,
+    check_may_add,
+    check_may_change,
+)
+from posthorn_common.clock import Clock, new_id
+from posthorn_contracts.auth.v1 import (
+    UserAdded,
+    UserAddedData,
+    UserDeactivated,
+    UserDeactivatedData,
+    UserRoleChanged,
+    UserRoleChangedData,
+)
+from posthorn_contracts.permissions import Role
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """The user who does something."""
+
+    organisation_id: UUID
+    user_id: UUID
+    role: str
+
+
+@dataclass(frozen=True, slots=True)
+class NewUser:
+    """A user to add, with a first password."""
+
+    name: str
+    email: str
+    password: str
+    role: str
+
+
+@dataclass(frozen=True, slots=True)
+class UserChange:
+    """What to change; None leaves it as it is."""
+
+    name: str | None = None
+    role: str | None = None
+    status: UserStatus | None = None
+
+
+class ManagingUsers:
+    """The use cases of users and the organisation."""
+
+    def __init__(
+        self,
+        *,
+        new_unit_of_work: NewUnitOfWork,
+        hasher: PasswordHasher,
+        common_passwords: Collection[str],
+        clock: Clock,
+    ) -> None:
+        self._new_unit_of_work = new_unit_of_work
+        self._hasher = hasher
+        self._common = common_passwords
+        self._clock = clock
+
+    async def organisation(self, organisation_id: UUID) -> Organisation:
+        """Return the caller's organisation."""
+        async with self._new_unit_of_work() as uow:
+            return await uow.users.organisation(organisation_id)
+
+    async def rename_organisation(self, organisation_id: UUID, name: str) -> Organisation:
+        """Give the organisation another name."""
+        async with self._new_unit_of_work() as uow:
+            return await uow.users.rename_organisation(organisation_id, name)
+
+    async def get_user(self, organisation_id: UUID, user_id: UUID) -> User:
+        """Return a user of the organisation. Raises UserNotFound."""
+        async with self._new_unit_of_work() as uow:
+            return await uow.users.get(organisation_id, user_id)
+
+    async def list_users(self, organisation_id: UUID, after: UUID | None, limit: int) -> list[User]:
+        """Return users in order of their ids, after `after`."""
+        async with self._new_unit_of_work() as uow:
+            return await uow.users.page(organisation_id, after, limit)
+
+    async def add_user(self, actor: Actor, wanted: NewUser) -> User:
+        """Add a user. Raises NotAllowed, WeakPassword, EmailTaken."""
+        check_may_add(actor.role, wanted.role)
+        check_password(wanted.password, common=self._common, context=(wanted.name, wanted.email.partition("@")[0]))
+        password_hash = await self._hasher.hash(wanted.password)
+        now = self._clock.now()
+        user = User(
+            id=new_id(),
+            organisation_id=actor.organisation_id,
+            email=wanted.email,
+            name=wanted.name,
+            role=wanted.role,
+            status=UserStatus.ACTIVE,
+            password_hash=password_hash,
+            created_at=now,
+            updated_at=now,
+        )
+        async with self._new_unit_of_work() as uow:
+            await uow.users.add(user)
+            data = UserAddedData(user_id=user.id, role=Role(user.role))
+            await uow.publish(event(UserAdded, user.id, user.organisation_id, data, self._clock))
+        return user
+
+    async def change_user(self, actor: Actor, user_id: UUID, change: UserChange) -> User:
+        """Change a user; who is deactivated or gets another role has to sign in again.
+
+        Raises UserNotFound, NotAllowed, LastOwner.
+        """
+        async with self._new_unit_of_work() as uow:
+            owners = await uow.users.lock_active_owners(actor.organisation_id)
+            user = await uow.users.get(actor.organisation_id, user_id)
+            check_may_change(actor.user_id, actor.role, user, change.role)
+            changed = replace(
+                user,
+                name=user.name if change.name is None else change.name,
+                role=user.role if change.role is None else change.role,
+                status=user.status if change.status is None else change.status,
+                updated_at=self._clock.now(),
+            )
+            if owners == [user.id] and not (changed.role == OWNER and changed.is_active):
+                raise LastOwner
+            await uow.users.save(changed)
+            await self._tell(uow, user, changed)
+        return changed
+
+    async def _tell(self, uow: UnitOfWork, before: User, after: User) -> None:
+        organisation_id = after.organisation_id
+        if after.role != before.role:
+            role_data = UserRoleChangedData(user_id=after.id, previous_role=Role(before.role), role=Role(after.role))
+            await uow.publish(event(UserRoleChanged, after.id, organisation_id, role_data, self._clock))
+        if before.is_active and not after.is_active:
+            data = UserDeactivatedData(user_id=after.id)
+            await uow.publish(event(UserDeactivated, after.id, organisation_id, data, self._clock))
+        if after.role != before.role or not after.is_active:
+            # Access tokens carry the permissions of the old role: they end with their sessions.
+            await revoke_all_sessions(uow, after, self._clock)

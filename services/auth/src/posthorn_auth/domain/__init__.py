@@ -1,0 +1,1 @@
+"""Rules of signing in: users, roles, passwords, sessions, API keys. Standard library only."""

@@ -1,0 +1,70 @@
+"""The auth service's HTTP application."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.responses import JSONResponse
+
+from posthorn_auth.bootstrap import Container
+from posthorn_auth.domain import errors
+from posthorn_auth.entrypoints.http.deps import Services
+from posthorn_auth.entrypoints.http.routes import api_keys, sessions, users
+from posthorn_common.db import ping
+from posthorn_common.http.app import AppParts, create_app
+from posthorn_common.http.problems import problem_response, responses
+
+_STATUSES: dict[type[Exception], int] = {
+    errors.InvalidCredentials: 401,
+    errors.InvalidRefreshToken: 401,
+    errors.InvalidApiKey: 401,
+    errors.WeakPassword: 422,
+    errors.EmailTaken: 409,
+    errors.NotAllowed: 403,
+    errors.ScopeNotHeld: 403,
+    errors.LastOwner: 409,
+    errors.NotFound: 404,
+}
+
+keys_router = APIRouter(tags=["sign-in"])
+
+
+@keys_router.get("/.well-known/jwks.json", operation_id="get_signing_keys", responses=responses(503))
+async def signing_keys(services: Services) -> JSONResponse:
+    """Return the public keys that verify access tokens (RFC 7517)."""
+    return JSONResponse(await services.key_ring.jwks(), headers={"Cache-Control": "public, max-age=300"})
+
+
+def build_app(container: Container | None, *, business_routes: bool = True) -> FastAPI:
+    """Return the application; without a container it can only describe itself."""
+    routers = (sessions.router, users.router, api_keys.router, api_keys.internal_router, keys_router)
+    app = create_app(
+        AppParts(
+            service="auth",
+            title="Posthorn auth",
+            description="Organisations, users, sessions and API keys.",
+            routers=routers if business_routes else (),
+            identity=container.identity if container else None,
+            checks=_checks(container) if container else {},
+            error_statuses=_STATUSES,
+            state={"container": container},
+        )
+    )
+    app.add_exception_handler(errors.TooManyAttempts, _on_too_many_attempts)
+    return app
+
+
+def _checks(container: Container) -> dict[str, Any]:
+    return {
+        "database": lambda: ping(container.engine),
+        "redis": container.redis.ping,
+        "rabbitmq": container.bus.ping,
+    }
+
+
+async def _on_too_many_attempts(_request: Request, error: Exception) -> JSONResponse:
+    if not isinstance(error, errors.TooManyAttempts):
+        raise error
+    headers = {"Retry-After": str(error.retry_after_seconds)}
+    return problem_response(429, error.code, str(error), headers=headers)

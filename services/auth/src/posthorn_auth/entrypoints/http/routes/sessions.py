@@ -1,0 +1,115 @@
+"""Register, sign in, refresh, sign out; sessions."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Depends
+
+from posthorn_auth.app.signing_in import Registration, Tokens
+from posthorn_auth.entrypoints.http.deps import FromClient, Person, Services
+from posthorn_auth.entrypoints.http.schemas import (
+    LoginRequest,
+    MeAnswer,
+    OrganisationAnswer,
+    PasswordRequest,
+    RefreshRequest,
+    RegisteredAnswer,
+    RegisterRequest,
+    SessionAnswer,
+    SignedInAnswer,
+    UserAnswer,
+)
+from posthorn_common.http.identity import authenticated
+from posthorn_common.http.pagination import Page, Paging, encode_cursor, id_after
+from posthorn_common.http.problems import responses
+from posthorn_common.tokens import Principal
+
+router = APIRouter(tags=["sign-in"])
+
+
+@router.post("/v1/auth/register", operation_id="register", status_code=201, responses=responses(409, 422))
+async def register(body: RegisterRequest, services: Services, client: FromClient) -> RegisteredAnswer:
+    """Register an organisation with its owner, who is signed in at once."""
+    wanted = Registration(
+        organisation_name=body.organisation_name, name=body.name, email=body.email, password=body.password
+    )
+    organisation, owner, tokens = await services.signing_in.register(wanted, client)
+    return RegisteredAnswer(
+        organisation=OrganisationAnswer.model_validate(organisation),
+        user=UserAnswer.model_validate(owner),
+        **_tokens(services, tokens),
+    )
+
+
+@router.post("/v1/auth/login", operation_id="sign_in", responses=responses(401, 422, 429))
+async def login(body: LoginRequest, services: Services, client: FromClient) -> SignedInAnswer:
+    """Sign in with e-mail and password."""
+    user, tokens = await services.signing_in.sign_in(body.email, body.password, client)
+    return SignedInAnswer(user=UserAnswer.model_validate(user), **_tokens(services, tokens))
+
+
+@router.post("/v1/auth/refresh", operation_id="refresh_tokens", responses=responses(401, 422))
+async def refresh(body: RefreshRequest, services: Services) -> SignedInAnswer:
+    """Exchange a refresh token for new tokens. It works once; a second use ends the whole session."""
+    user, tokens = await services.signing_in.refresh(body.refresh_token)
+    return SignedInAnswer(user=UserAnswer.model_validate(user), **_tokens(services, tokens))
+
+
+@router.post("/v1/auth/logout", operation_id="sign_out", status_code=204, responses=responses(401, 403))
+async def logout(caller: Person, services: Services) -> None:
+    """End the session that the access token belongs to."""
+    if caller.session_id is not None:
+        await services.signing_in.sign_out(caller.organisation_id, caller.session_id)
+
+
+@router.get("/v1/auth/me", operation_id="get_me", responses=responses(401))
+async def me(caller: Annotated[Principal, Depends(authenticated)], services: Services) -> MeAnswer:
+    """Return who the caller is and what they may do."""
+    organisation = await services.managing_users.organisation(caller.organisation_id)
+    user = None
+    if caller.kind == "user":
+        user = await services.managing_users.get_user(caller.organisation_id, caller.subject_id)
+    return MeAnswer(
+        organisation=OrganisationAnswer.model_validate(organisation),
+        user=UserAnswer.model_validate(user) if user else None,
+        permissions=sorted(caller.scopes),
+    )
+
+
+@router.post("/v1/auth/password", operation_id="change_password", status_code=204, responses=responses(401, 403, 422))
+async def change_password(body: PasswordRequest, caller: Person, services: Services) -> None:
+    """Set a new password. All other sessions of the user end."""
+    await services.signing_in.change_password(
+        caller.organisation_id, caller.subject_id, caller.session_id, body.current_password, body.new_password
+    )
+
+
+@router.get("/v1/sessions", operation_id="list_sessions", responses=responses(400, 401, 403))
+async def list_sessions(caller: Person, page: Paging, services: Services) -> Page[SessionAnswer]:
+    """List the caller's own sessions that can still be used, oldest first."""
+    found = await services.signing_in.sessions(
+        caller.organisation_id, caller.subject_id, id_after(page), page.limit + 1
+    )
+    items = [
+        SessionAnswer.model_validate(session).model_copy(update={"is_current": session.id == caller.session_id})
+        for session in found[: page.limit]
+    ]
+    return Page(items=items, next_cursor=encode_cursor(items[-1].id) if len(found) > page.limit else None)
+
+
+@router.delete(
+    "/v1/sessions/{session_id}", operation_id="revoke_session", status_code=204, responses=responses(401, 403, 404)
+)
+async def revoke_session(session_id: UUID, caller: Person, services: Services) -> None:
+    """End one of the caller's own sessions."""
+    await services.signing_in.revoke_own_session(caller.organisation_id, caller.subject_id, session_id)
+
+
+def _tokens(services: Services, tokens: Tokens) -> dict[str, Any]:
+    return {
+        "access_token": tokens.access_token,
+        "refresh_token": tokens.refresh_token,
+        "expires_in": services.settings.access_token_seconds,
+    }

@@ -1,0 +1,24 @@
+"""Settings of the auth service."""
+
+from __future__ import annotations
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from posthorn_common.settings import DatabaseSettings, EncryptionKey
+
+
+class Settings(DatabaseSettings):
+    """Read from `POSTHORN_AUTH_*`."""
+
+    model_config = SettingsConfigDict(env_prefix="POSTHORN_AUTH_", frozen=True, extra="ignore")
+
+    encryption_key: EncryptionKey = Field(description="Encrypts the private signing keys in the database.")
+    access_token_seconds: int = Field(default=600, ge=60, le=600, description="Lifetime of an access token.")
+    refresh_token_days: int = Field(default=30, ge=1, le=90, description="A session ends this long after the login.")
+    login_attempts: int = Field(default=10, ge=3, le=1000, description="Failed logins allowed per window and account.")
+    login_attempts_per_address: int = Field(
+        default=100, ge=3, le=100_000, description="Failed logins allowed per window and client address."
+    )
+    login_window_seconds: int = Field(default=900, ge=10, le=86_400, description="Length of that window.")
+    password_hash_threads: int = Field(default=2, ge=1, le=64, description="Passwords hashed at the same time.")

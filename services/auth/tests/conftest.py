@@ -1,0 +1,77 @@
+"""The auth service on real PostgreSQL, Redis and RabbitMQ, driven through its HTTP application."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Any
+
+import httpx
+import pytest
+import pytest_asyncio
+
+from posthorn_auth.bootstrap import MIGRATIONS, Container, bootstrap
+from posthorn_auth.entrypoints.http.app import build_app
+from posthorn_auth.settings import Settings
+from posthorn_common import migrations
+from posthorn_common.testing import common_settings
+
+ENCRYPTION_KEY = base64.urlsafe_b64encode(b"k" * 32).decode()
+
+
+@pytest.fixture(scope="session")
+def auth_database(make_database: Callable[[str], str]) -> str:
+    """A migrated database."""
+    url = make_database("auth")
+    asyncio.run(migrations.upgrade(url, MIGRATIONS))
+    return url
+
+
+@pytest.fixture
+def settings(auth_database: str, redis_url: str, amqp_url: str) -> Settings:
+    return Settings(
+        **common_settings(redis_url=redis_url, amqp_url=amqp_url),
+        database_url=auth_database,
+        encryption_key=ENCRYPTION_KEY,
+        login_attempts=3,
+        login_attempts_per_address=1000,
+    )
+
+
+@pytest_asyncio.fixture
+async def container(settings: Settings) -> AsyncGenerator[Container]:
+    async with bootstrap(settings) as opened:
+        await opened.key_ring.ensure_key()
+        yield opened
+
+
+@pytest_asyncio.fixture
+async def client(container: Container) -> AsyncGenerator[httpx.AsyncClient]:
+    transport = httpx.ASGITransport(build_app(container))
+    async with httpx.AsyncClient(transport=transport, base_url="http://auth") as http:
+        yield http
+
+
+Register = Callable[..., Awaitable[dict[str, Any]]]
+
+
+@pytest.fixture
+def register(client: httpx.AsyncClient) -> Register:
+    """Register an organisation; returns the answer with the ready-made `headers` of its owner."""
+    numbers = iter(range(1, 1000))
+
+    async def call(**changes: Any) -> dict[str, Any]:
+        body = {
+            "organisation_name": "Lighthouse Books",
+            "name": "Ada",
+            "email": f"ada{next(numbers)}-{id(numbers)}@example.com",
+            "password": "a long and private sentence",
+            **changes,
+        }
+        answer = await client.post("/v1/auth/register", json=body)
+        assert answer.status_code == 201, answer.text
+        document: dict[str, Any] = answer.json()
+        return {**document, "headers": {"Authorization": f"Bearer {document['access_token']}"}}
+
+    return call
