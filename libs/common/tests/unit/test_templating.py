@@ -1,0 +1,73 @@
+"""Users' templates: useful, harmless, bounded."""
+
+from __future__ import annotations
+
+import pytest
+
+from posthorn_common.templating import MAX_SOURCE_BYTES, Template, TemplateProblem
+
+
+def render(source: str, *, html: bool = True, **context: object) -> str:
+    return Template(source, html=html).render(context)
+
+
+def test_values_are_escaped_in_html_only() -> None:
+    assert render("{{ name }}", name="<b>") == "&lt;b&gt;"
+    assert render("{{ name }}", html=False, name="<b>") == "<b>"
+
+
+def test_missing_values_print_as_nothing() -> None:
+    assert render("[{{ contact.attributes.city.name }}]", contact={}) == "[]"
+
+
+def test_values_are_data_and_never_templates() -> None:
+    assert render("{{ name }}", html=False, name="{{ 7*7 }}{% include 'x' %}") == "{{ 7*7 }}{% include 'x' %}"
+
+
+def test_the_fields_a_template_uses_are_known() -> None:
+    template = Template("{{ contact.first_name }}{% if contact.attributes.vip %}!{% endif %}", html=True)
+    assert template.fields == {"contact.first_name", "contact.attributes.vip"}
+
+
+def test_a_syntax_error_names_its_line() -> None:
+    with pytest.raises(TemplateProblem) as caught:
+        Template("one\ntwo\n{% if %}", html=True)
+    assert (caught.value.code, caught.value.line) == ("template_invalid", 3)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{% for a in range(99999) %}{% for b in range(99999) %}x{% endfor %}{% endfor %}",
+        "{{ 'a' * 2000000000 }}",
+        "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
+        "{{ range(1000000000) | list }}",
+    ],
+)
+def test_work_without_end_is_stopped(source: str) -> None:
+    with pytest.raises(TemplateProblem):
+        render(source)
+
+
+def test_too_much_output_is_refused() -> None:
+    with pytest.raises(TemplateProblem):
+        render("{% for a in range(3000) %}{{ text }}{% endfor %}", text="x" * 1000)
+
+
+@pytest.mark.parametrize(
+    "source", ["{{ ''.__class__ }}", "{{ x.__class__.__mro__ }}", "{{ loop.__init__ }}", "{{ self }}"]
+)
+def test_no_python_object_is_reachable(source: str) -> None:
+    assert "class" not in render(source, x={})
+
+
+@pytest.mark.parametrize("source", ["{% include 'x' %}", "{% extends '/etc/passwd' %}", "{% import 'x' as y %}"])
+def test_nothing_is_loaded(source: str) -> None:
+    with pytest.raises(TemplateProblem):
+        render(source)
+
+
+def test_a_source_that_is_too_large_is_refused() -> None:
+    with pytest.raises(TemplateProblem) as caught:
+        Template("x" * (MAX_SOURCE_BYTES + 1), html=True)
+    assert caught.value.code == "template_too_large"
