@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from posthorn_auth.app.events import event
 from posthorn_auth.app.ports import AccessTokens, NewUnitOfWork
 from posthorn_auth.domain.credentials import ApiKey, hash_secret, new_api_key, shown_prefix
 from posthorn_auth.domain.errors import InvalidApiKey, ScopeNotHeld
 from posthorn_common.clock import Clock, new_id
+from posthorn_common.events import event
 from posthorn_contracts.auth.v1 import ApiKeyRevoked, ApiKeyRevokedData
 
 EXCHANGED_TOKEN_SECONDS = 300

@@ -6,7 +6,6 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from uuid import UUID
 
-from posthorn_auth.app.events import event
 from posthorn_auth.app.ports import NewUnitOfWork, PasswordHasher, UnitOfWork
 from posthorn_auth.app.signing_in import revoke_all_sessions
 from posthorn_auth.domain.errors import LastOwner
@@ -20,6 +19,7 @@ from posthorn_auth.domain.users import (
     check_may_change,
 )
 from posthorn_common.clock import Clock, new_id
+from posthorn_common.events import event
 from posthorn_contracts.auth.v1 import (
     UserAdded,
     UserAddedData,

@@ -9,13 +9,13 @@ from uuid import UUID
 
 import structlog
 
-from posthorn_auth.app.events import event
 from posthorn_auth.app.ports import AccessTokens, LoginThrottle, NewUnitOfWork, PasswordHasher, UnitOfWork
 from posthorn_auth.domain.credentials import Session, hash_secret, new_secret
 from posthorn_auth.domain.errors import InvalidCredentials, InvalidRefreshToken, SessionNotFound
 from posthorn_auth.domain.passwords import check_password
 from posthorn_auth.domain.users import OWNER, Organisation, User, UserStatus
 from posthorn_common.clock import Clock, new_id
+from posthorn_common.events import event
 from posthorn_contracts.auth.v1 import (
     OrganisationRegistered,
     OrganisationRegisteredData,
