@@ -1,0 +1,1 @@
+"""Use cases of the mailer service, and the ports they need."""

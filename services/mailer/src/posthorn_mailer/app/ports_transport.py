@@ -1,0 +1,57 @@
+"""What sending needs of the relays: their settings, their pace, and a way to hand them a message."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+from uuid import UUID
+
+from posthorn_mailer.domain.relays import Relay
+from posthorn_mailer.domain.replies import Attempt
+
+
+@dataclass(frozen=True, slots=True)
+class OutgoingMessage:
+    """A finished message with its envelope.
+
+    `content` is headers and body, with CRLF line ends and without dot-stuffing. The addresses are normalised.
+    """
+
+    envelope_from: str
+    envelope_to: str
+    content: bytes
+
+
+class MailTransport(Protocol):
+    """Hands messages to relays."""
+
+    async def send(self, relay: Relay, message: OutgoingMessage) -> Attempt:
+        """Hand over one message and return how far it came and what the relay replied to it.
+
+        Returns within the timeouts of SMTP whatever the relay does, and raises nothing but CancelledError. No more
+        connections than `relay.max_connections` are open to one relay at the same time; further calls wait.
+        """
+        ...
+
+
+class Relays(Protocol):
+    """Where relays are found."""
+
+    async def get(self, organisation_id: UUID, relay_id: UUID) -> Relay:
+        """Raises RelayNotFound."""
+        ...
+
+    async def default(self, organisation_id: UUID) -> Relay | None:
+        """Return the relay used where none is named; None while the organisation has no relay."""
+        ...
+
+
+class RelayLimiter(Protocol):
+    """Keeps the pace of a relay, over all workers."""
+
+    async def reserve(self, relay: Relay, wanted: int) -> tuple[int, float]:
+        """Return how many of `wanted` messages may be sent now; if none, also the seconds until one may be.
+
+        Without a limit all are granted. While Redis is away each process keeps the relay's pace by itself.
+        """
+        ...

@@ -1,0 +1,1 @@
+"""Rules of sending: relays, replies, deliveries, suppressions, messages. Standard library only."""

@@ -1,0 +1,43 @@
+"""Relays: the SMTP servers that an organisation sends through."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+MAX_CONNECTIONS = 200
+DEFAULT_CONNECTIONS = 10
+
+
+class TlsMode(StrEnum):
+    """How the connection to a relay is encrypted."""
+
+    NONE = "none"
+    """Not at all: for a relay on the same machine or in the same private network."""
+    STARTTLS = "starttls"
+    """Upgraded before anything else is said; a relay that does not offer it is refused. Port 587 as a rule."""
+    IMPLICIT = "implicit"
+    """From the first byte (RFC 8314). Port 465 as a rule."""
+
+
+@dataclass(frozen=True, slots=True)
+class Relay:
+    """A relay's settings. Its password is kept apart, sealed, and only the SMTP client ever opens it."""
+
+    id: UUID
+    organisation_id: UUID
+    name: str
+    host: str
+    port: int
+    tls: TlsMode
+    verify_certificate: bool
+    username: str | None
+    max_connections: int
+    messages_per_second: float | None
+    from_email: str | None
+    is_default: bool
+    version: int
+    created_at: datetime
+    updated_at: datetime
