@@ -66,8 +66,20 @@ class _Server(uvicorn.Server):
         yield
 
 
-def http_role(app: FastAPI, *, host: str, port: int, drain_seconds: float = 10) -> Role:
-    """Return the role that serves `app`; after stop it finishes running requests for at most `drain_seconds`."""
+def http_role(
+    app: FastAPI,
+    *,
+    host: str,
+    port: int,
+    drain_seconds: float = 10,
+    protocol: type[asyncio.Protocol] | None = None,
+    proxy_headers: bool = True,
+) -> Role:
+    """Return the role that serves `app`; after stop it finishes running requests for at most `drain_seconds`.
+
+    `protocol` is a uvicorn HTTP protocol to use instead of the usual one. Without `proxy_headers` the application sees
+    the address that the connection comes from, whatever X-Forwarded-For says.
+    """
 
     async def serve(stop: asyncio.Event) -> None:
         config = uvicorn.Config(
@@ -80,6 +92,8 @@ def http_role(app: FastAPI, *, host: str, port: int, drain_seconds: float = 10) 
             lifespan="off",
             timeout_graceful_shutdown=int(drain_seconds),
             timeout_keep_alive=65,
+            http=protocol or "auto",
+            proxy_headers=proxy_headers,
         )
         server = _Server(config)
         serving = asyncio.create_task(server.serve())

@@ -43,6 +43,8 @@ class Principal:
     session_id: UUID | None = None
     role: str | None = None
     token_id: str = ""
+    expires_at: int = 0
+    """When the token expires, in seconds since 1970; 0 if unknown."""
 
 
 class JwksSource(Protocol):
@@ -89,6 +91,14 @@ class HttpJwks:
         self._fetched_at = float("-inf")
         self._tried_at = float("-inf")
         self._lock = asyncio.Lock()
+
+    async def load(self) -> None:
+        """Fetch the keys unless some are known. Raises TransientError; for readiness checks."""
+        if not self._keys:
+            async with self._lock:
+                await self._refresh(needed="")
+        if not self._keys:
+            raise TransientError("no signing keys are published")
 
     async def key(self, key_id: str) -> Ed25519PublicKey:
         """Return the key; raise InvalidToken if unknown, TransientError if no key set could ever be fetched."""
@@ -197,6 +207,7 @@ class AccessTokenVerifier:
                 session_id=UUID(claims["sid"]) if "sid" in claims else None,
                 role=claims.get("role"),
                 token_id=str(claims["jti"]),
+                expires_at=int(claims["exp"]),
             )
         except (ValueError, AttributeError, TypeError) as error:
             raise InvalidToken("malformed claims") from error

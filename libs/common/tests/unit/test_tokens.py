@@ -194,3 +194,26 @@ async def test_without_any_keys_the_failure_is_transient() -> None:
     server.up = False
     with pytest.raises(TransientError):
         await source(server).key("k1")
+
+
+async def test_loading_the_keys_beforehand_saves_the_first_caller_the_fetch() -> None:
+    server = KeyServer()
+    keys = source(server)
+    await keys.load()
+    server.up = False
+    await keys.load()
+    assert await keys.key("k1") == PUBLIC
+    assert server.fetches == 1
+
+
+async def test_loading_says_when_there_is_nothing_to_load() -> None:
+    server = KeyServer()
+    server.keys = {}
+    with pytest.raises(TransientError):
+        await source(server).load()
+
+
+async def test_a_caller_is_known_until_the_token_expires() -> None:
+    caller = await verifier().verify(token())
+    claims = jwt.decode(token(), options={"verify_signature": False})
+    assert abs(caller.expires_at - claims["exp"]) <= 1

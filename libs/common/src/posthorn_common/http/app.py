@@ -21,7 +21,8 @@ ONE_MEBIBYTE = 1024 * 1024
 class AppParts:
     """What a service adds to the common application.
 
-    `max_body_bytes` holds for all routes but those that set a `max_body_size` of their own.
+    `max_body_bytes` holds for all routes but those that set a `max_body_size` of their own. `openapi_url` is None for
+    a service that serves another document there.
     """
 
     service: str
@@ -34,6 +35,7 @@ class AppParts:
     state: Mapping[str, Any] = field(default_factory=dict)
     max_body_bytes: int = ONE_MEBIBYTE
     tags: tuple[dict[str, str], ...] = ()
+    openapi_url: str | None = "/openapi.json"
 
 
 def create_app(parts: AppParts) -> FastAPI:
@@ -45,6 +47,7 @@ def create_app(parts: AppParts) -> FastAPI:
         title=parts.title,
         description=parts.description,
         version="1.0",
+        openapi_url=parts.openapi_url,
         docs_url=None,
         redoc_url=None,
         openapi_tags=list(parts.tags),
