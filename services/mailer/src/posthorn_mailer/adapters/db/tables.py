@@ -1,0 +1,95 @@
+"""Tables of the schema `mailer`."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from posthorn_common.db import new_metadata
+from posthorn_common.inbox import inbox_table
+from posthorn_common.outbox import outbox_table
+
+metadata = new_metadata()
+_time = sa.DateTime(timezone=True)
+
+outbox = outbox_table(metadata)
+inbox = inbox_table(metadata)
+
+# A campaign as the mailer sends it; the id is the campaign's. A row without `started_at` only remembers what was
+# ordered before the start was heard of.
+sends = sa.Table(
+    "sends",
+    metadata,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("organisation_id", sa.Uuid, nullable=False),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("controlled_at", _time),
+    sa.Column("name", sa.Text),
+    sa.Column("relay_id", sa.Uuid),
+    sa.Column("content", sa.Text),
+    sa.Column("on_ambiguous", sa.Text, nullable=False),
+    sa.Column("started_at", _time),
+    sa.Column("audience", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("plan_cursor", sa.Text),
+    sa.Column("plan_epoch", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("plan_until", _time),
+    sa.Column("planned_at", _time),
+    sa.Column("drained_at", _time),
+    sa.Column("impeded_since", _time),
+    sa.Column("impeded_reason", sa.Text),
+    sa.Column("failure_reason", sa.Text),
+    sa.CheckConstraint("status IN ('sending', 'paused', 'cancelled', 'failed')", name="status"),
+    sa.CheckConstraint("on_ambiguous IN ('hold', 'resend')", name="on_ambiguous"),
+    sa.Index(None, "organisation_id", "id"),
+    sa.Index("ix_sends_open", "id", postgresql_where=sa.text("drained_at IS NULL")),
+)
+
+# A contiguous range of a send's deliveries, leased by one worker at a time.
+batches = sa.Table(
+    "batches",
+    metadata,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("send_id", sa.ForeignKey(sends.c.id), nullable=False),
+    sa.Column("number", sa.Integer, nullable=False),
+    sa.Column("first_number", sa.Integer, nullable=False),
+    sa.Column("last_number", sa.Integer, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("not_before", _time),
+    sa.Column("lease_epoch", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("lease_until", _time),
+    sa.Column("owner", sa.Text),
+    sa.Column("unreported", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.CheckConstraint("state IN ('ready', 'leased', 'done')", name="state"),
+    sa.Index(None, "send_id", "number", unique=True),
+    sa.Index("ix_batches_open", "send_id", postgresql_where=sa.text("state <> 'done'")),
+    sa.Index("ix_batches_unreported", "id", postgresql_where=sa.text("unreported")),
+)
+
+# One row per recipient. No index holds a column that changes while mail is sent, and pages are left partly empty, so
+# that PostgreSQL can update in place (HOT).
+deliveries = sa.Table(
+    "deliveries",
+    metadata,
+    sa.Column("send_id", sa.ForeignKey(sends.c.id), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("organisation_id", sa.Uuid, nullable=False),
+    sa.Column("contact_id", sa.Uuid, nullable=False),
+    sa.Column("email", sa.Text, nullable=False),
+    sa.Column("domain", sa.Text, nullable=False),
+    sa.Column("fields", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False, server_default="pending"),
+    sa.Column("reported_state", sa.Text),
+    sa.Column("epoch", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("attempt_id", sa.BigInteger),
+    sa.Column("attempts", sa.SmallInteger, nullable=False, server_default="0"),
+    sa.Column("first_opened_at", _time),
+    sa.Column("opened_at", _time),
+    sa.Column("expires_at", _time),
+    sa.Column("next_attempt_at", _time),
+    sa.Column("finished_at", _time),
+    sa.Column("smtp_code", sa.SmallInteger),
+    sa.Column("enhanced_code", sa.Text),
+    sa.Column("reply", sa.Text),
+    sa.Column("cause", sa.Text),
+    sa.Index(None, "send_id", "contact_id", unique=True),
+    postgresql_with={"fillfactor": "60"},
+)

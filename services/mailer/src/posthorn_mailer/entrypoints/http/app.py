@@ -1,0 +1,43 @@
+"""The mailer service's HTTP application."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+
+from posthorn_common.db import ping
+from posthorn_common.http.app import AppParts, create_app
+from posthorn_mailer.bootstrap import Container
+from posthorn_mailer.domain import errors
+
+_STATUSES: dict[type[Exception], int] = {
+    errors.NotFound: 404,
+    errors.Conflict: 409,
+    errors.Invalid: 422,
+}
+
+
+def build_app(container: Container | None, *, business_routes: bool = True) -> FastAPI:
+    """Return the application; without a container it can only describe itself."""
+    routers = ()
+    return create_app(
+        AppParts(
+            service="mailer",
+            title="Posthorn mailer",
+            description="Relays, deliveries, suppressions and single messages.",
+            routers=routers if business_routes else (),
+            identity=container.identity if container else None,
+            checks=_checks(container) if container else {},
+            error_statuses=_STATUSES,
+            state={"container": container},
+        )
+    )
+
+
+def _checks(container: Container) -> dict[str, Any]:
+    return {
+        "database": lambda: ping(container.engine),
+        "redis": container.redis.ping,
+        "rabbitmq": container.bus.ping,
+    }

@@ -1,0 +1,47 @@
+"""Settings of the mailer service."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import AnyHttpUrl, Field
+from pydantic_settings import SettingsConfigDict
+
+from posthorn_common.settings import DatabaseSettings, EncryptionKey, SigningSecret
+
+
+class Settings(DatabaseSettings):
+    """Read from `POSTHORN_MAILER_*`."""
+
+    model_config = SettingsConfigDict(env_prefix="POSTHORN_MAILER_", frozen=True, extra="ignore")
+
+    encryption_key: EncryptionKey = Field(description="Encrypts the relays' passwords in the database.")
+    link_secret: SigningSecret = Field(description="Signs the recipient in every link; the same in all services.")
+    campaigns_url: AnyHttpUrl = Field(description="Where the campaigns service answers internal calls.")
+    batches_per_worker: int = Field(default=4, ge=1, le=64, description="Batches that one process sends at a time.")
+    batch_size: int = Field(default=500, ge=1, le=5000, description="Recipients of one batch.")
+    audience_page_size: int = Field(default=5000, ge=1, le=5000, description="Contacts pulled at a time in planning.")
+    lease_seconds: float = Field(
+        default=30.0, ge=1, le=600, description="A batch whose worker is silent for so long is taken over."
+    )
+    poll_seconds: float = Field(default=2.0, gt=0, le=60, description="Pause between looks for work in the database.")
+    reconcile_seconds: float = Field(default=5.0, gt=0, le=300, description="Pause between runs of the reconciler.")
+    report_seconds: float = Field(default=1.0, gt=0, le=60, description="Pause between reports of outcomes.")
+    retry_base_seconds: float = Field(
+        default=30.0, gt=0, le=3600, description="Upper bound of the first pause before a deferred delivery is retried."
+    )
+    retry_cap_seconds: float = Field(default=4 * 3600.0, gt=0, le=86_400, description="Upper bound of every pause.")
+    retry_horizon_seconds: float = Field(
+        default=24 * 3600.0, gt=0, le=5 * 86_400, description="A delivery is given up so long after its first attempt."
+    )
+    outage_first_pause_seconds: float = Field(
+        default=1.0, gt=0, le=60, description="Pause after the first failure of a relay that is away; it doubles."
+    )
+    outage_longest_pause_seconds: float = Field(default=60.0, gt=0, le=3600, description="Longest such pause.")
+    on_ambiguous: Literal["hold", "resend"] = Field(
+        default="hold",
+        description="What becomes of deliveries in doubt: `hold` leaves them to people, `resend` sends them again.",
+    )
+    resend_after_seconds: float = Field(
+        default=900.0, ge=1, description="With `resend`: how long after the attempt that is in doubt."
+    )
