@@ -37,7 +37,7 @@ logs: environment ## Follow the logs of everything, or of one: make logs NAME=ma
 	@$(LOCAL) logs $(NAME)
 
 compose-up: ## Build and start the same product in containers (needs a Docker engine).
-	@python3 deploy/compose/make_env.py
+	@python3 deploy/make_env.py compose
 	docker compose --file deploy/compose/compose.yaml up --build --detach --wait
 
 compose-down: ## Stop the containers.
