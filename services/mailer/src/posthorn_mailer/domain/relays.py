@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -41,3 +42,18 @@ class Relay:
     version: int
     created_at: datetime
     updated_at: datetime
+
+
+def is_internal_address(address: str) -> bool:
+    """Whether an IP address belongs to this machine, a private network or a cloud's metadata service.
+
+    Text that is no IP address counts as internal: whoever asks has resolved the name before.
+    """
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return True
+    embedded = getattr(parsed, "ipv4_mapped", None) or getattr(parsed, "sixtofour", None)
+    if embedded is not None:
+        return is_internal_address(str(embedded))
+    return not parsed.is_global or parsed.is_multicast

@@ -93,3 +93,109 @@ deliveries = sa.Table(
     sa.Index(None, "send_id", "contact_id", unique=True),
     postgresql_with={"fillfactor": "60"},
 )
+
+relays = sa.Table(
+    "relays",
+    metadata,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("organisation_id", sa.Uuid, nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("host", sa.Text, nullable=False),
+    sa.Column("port", sa.Integer, nullable=False),
+    sa.Column("tls", sa.Text, nullable=False),
+    sa.Column("verify_certificate", sa.Boolean, nullable=False),
+    sa.Column("username", sa.Text),
+    sa.Column("sealed_password", sa.LargeBinary),
+    sa.Column("max_connections", sa.Integer, nullable=False),
+    sa.Column("messages_per_second", sa.Double),
+    sa.Column("from_email", sa.Text),
+    sa.Column("is_default", sa.Boolean, nullable=False),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("created_at", _time, nullable=False),
+    sa.Column("updated_at", _time, nullable=False),
+    sa.Column("deleted_at", _time),
+    sa.CheckConstraint("tls IN ('none', 'starttls', 'implicit')", name="tls"),
+    sa.Index(None, "organisation_id", "id"),
+    sa.Index(
+        "uq_relays_default",
+        "organisation_id",
+        unique=True,
+        postgresql_where=sa.text("is_default AND deleted_at IS NULL"),
+    ),
+)
+
+# Nobody in one of the next two tables is mailed: whoever opens a delivery asks both in the same statement, by address
+# (`suppressions`) and by contact (`suppressed_contacts`).
+suppressions = sa.Table(
+    "suppressions",
+    metadata,
+    sa.Column("organisation_id", sa.Uuid, primary_key=True),
+    sa.Column("email", sa.Text, primary_key=True),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("contact_id", sa.Uuid),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("created_at", _time, nullable=False),
+    sa.CheckConstraint("reason IN ('hard_bounce', 'complaint', 'manual', 'unsubscribe')", name="reason"),
+    sa.Index(None, "organisation_id", "contact_id", postgresql_where=sa.text("contact_id IS NOT NULL")),
+)
+
+# Contacts who left everything, or were erased; events name contacts, never addresses.
+suppressed_contacts = sa.Table(
+    "suppressed_contacts",
+    metadata,
+    sa.Column("organisation_id", sa.Uuid, primary_key=True),
+    sa.Column("contact_id", sa.Uuid, primary_key=True),
+    sa.Column("reason", sa.Text, primary_key=True),
+    sa.Column("created_at", _time, nullable=False),
+    sa.CheckConstraint("reason IN ('unsubscribe', 'erased')", name="reason"),
+)
+
+# What is kept of a suppression whose contact was erased: should the address ever come back, it is suppressed again.
+erased_suppressions = sa.Table(
+    "erased_suppressions",
+    metadata,
+    sa.Column("organisation_id", sa.Uuid, primary_key=True),
+    sa.Column("email_hash", sa.LargeBinary, primary_key=True),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("created_at", _time, nullable=False),
+)
+
+messages = sa.Table(
+    "messages",
+    metadata,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("organisation_id", sa.Uuid, nullable=False),
+    sa.Column("idempotency_key", sa.Text, nullable=False),
+    sa.Column("fingerprint", sa.LargeBinary, nullable=False),
+    sa.Column("purpose", sa.Text, nullable=False),
+    sa.Column("relay_id", sa.Uuid),
+    sa.Column("to_email", sa.Text, nullable=False),
+    sa.Column("from_name", sa.Text),
+    sa.Column("from_email", sa.Text, nullable=False),
+    sa.Column("reply_to", sa.Text),
+    sa.Column("subject", sa.Text, nullable=False),
+    sa.Column("html", sa.Text),
+    sa.Column("text", sa.Text, nullable=False),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("created_at", _time, nullable=False),
+    sa.Column("expires_at", _time, nullable=False),
+    sa.Column("next_attempt_at", _time),
+    sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("counted_attempts", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("attempt_id", sa.Uuid),
+    sa.Column("opened_at", _time),
+    sa.Column("lease_until", _time),
+    sa.Column("finished_at", _time),
+    sa.Column("smtp_code", sa.SmallInteger),
+    sa.Column("enhanced_code", sa.Text),
+    sa.Column("reply", sa.Text),
+    sa.Column("cause", sa.Text),
+    sa.CheckConstraint(
+        "status IN ('pending', 'sending', 'deferred', 'sent', 'bounced', 'failed', 'suppressed', 'ambiguous')",
+        name="status",
+    ),
+    sa.UniqueConstraint("organisation_id", "idempotency_key"),
+    sa.Index(None, "organisation_id", "id"),
+    sa.Index("ix_messages_due", "next_attempt_at", postgresql_where=sa.text("status IN ('pending', 'deferred')")),
+    sa.Index("ix_messages_sending", "lease_until", postgresql_where=sa.text("status = 'sending'")),
+)
