@@ -15,6 +15,7 @@ from posthorn_common.http.middleware import RequestContextMiddleware
 from posthorn_common.http.problems import Problem, install_problem_handlers
 
 ONE_MEBIBYTE = 1024 * 1024
+_LATENCY_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 
 @dataclass(frozen=True)
@@ -62,10 +63,15 @@ def create_app(parts: AppParts) -> FastAPI:
     for router in parts.routers:
         app.include_router(router)
     app.include_router(health_router(parts.service, parts.checks))
-    Instrumentator(excluded_handlers=["/health/.*", "/metrics"]).instrument(app).expose(app, include_in_schema=False)
+    _measure(app)
     app.add_middleware(RequestContextMiddleware)
     _document_problems(app)
     return app
+
+
+def _measure(app: FastAPI) -> None:
+    instrumentator = Instrumentator(excluded_handlers=["/health/.*", "/metrics"])
+    instrumentator.instrument(app, latency_lowr_buckets=_LATENCY_BUCKETS).expose(app, include_in_schema=False)
 
 
 def _document_problems(app: FastAPI) -> None:

@@ -11,7 +11,10 @@ from posthorn_common.errors import TransientError
 
 log = structlog.get_logger(__name__)
 
-_SAFE = Gauge("posthorn_redis_safe", "1 if Redis evicts nothing and keeps an append-only file, else 0.")
+_SAFE = Gauge(
+    "posthorn_redis_safe", "1 if Redis evicts nothing and keeps an append-only file, 0 if not, NaN if not checked."
+)
+_SAFE.set(float("nan"))
 
 
 class UnsafeRedis(Exception):

@@ -1,4 +1,4 @@
-"""Events between services, through RabbitMQ. `docs/adr/0004-events-through-rabbitmq.md` says why it is as it is."""
+"""Events between services, through RabbitMQ. `docs/adr/0009-events-through-rabbitmq.md` says why it is as it is."""
 
 from posthorn_common.messaging.bus import EventBus, connect
 from posthorn_common.messaging.commands import dead_letter_commands
