@@ -1,0 +1,1 @@
+"""What the ports are made of: PostgreSQL, templates, the mailer's client."""

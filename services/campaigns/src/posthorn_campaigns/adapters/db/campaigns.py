@@ -1,0 +1,200 @@
+"""Campaigns in PostgreSQL; see the port of the same name."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, replace
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from posthorn_campaigns.adapters.db.tables import campaign_contents, campaigns
+from posthorn_campaigns.domain.campaigns import Campaign, CampaignStatus, Counts
+from posthorn_campaigns.domain.errors import CampaignNotFound, StaleCampaign
+from posthorn_campaigns.domain.templates import Link, MessageContent
+
+_COUNTS = ("audience", "sent", "bounced", "failed", "suppressed", "cancelled", "ambiguous")
+_PLAIN = (
+    "name", "status", "template_id", "from_name", "from_email", "reply_to", "relay_id", "track_opens", "track_clicks",
+    "template_version_id", "scheduled_at", "started_at", "paused_at", "completed_at", "final_counts_at",
+    "failure_reason",
+)  # fmt: skip
+_RUNNING = (CampaignStatus.SENDING, CampaignStatus.PAUSED)
+
+
+class SqlCampaigns:
+    """Stored campaigns."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def add(self, campaign: Campaign) -> None:
+        """Store a new campaign."""
+        values = {
+            **_values(campaign),
+            "id": campaign.id,
+            "organisation_id": campaign.organisation_id,
+            "version": campaign.version,
+            "created_at": campaign.created_at,
+            "updated_at": campaign.updated_at,
+        }
+        await self._connection.execute(sa.insert(campaigns).values(values))
+
+    async def get(self, organisation_id: UUID, campaign_id: UUID, *, lock: bool = False) -> Campaign:
+        """Return the campaign. Raises CampaignNotFound."""
+        query = sa.select(campaigns).where(_one(organisation_id, campaign_id))
+        return await self._found(query.with_for_update() if lock else query)
+
+    async def find(self, campaign_id: UUID) -> Campaign:
+        """Return the campaign, whatever its organisation. Raises CampaignNotFound."""
+        return await self._found(sa.select(campaigns).where(campaigns.c.id == campaign_id))
+
+    async def page(
+        self,
+        organisation_id: UUID,
+        *,
+        status: CampaignStatus | None,
+        search: str | None,
+        after: UUID | None,
+        limit: int,
+    ) -> list[Campaign]:
+        """Return campaigns by id, newest first."""
+        query = sa.select(campaigns).where(campaigns.c.organisation_id == organisation_id)
+        if status is not None:
+            query = query.where(campaigns.c.status == status)
+        if search:
+            query = query.where(campaigns.c.name.icontains(search, autoescape=True))
+        if after is not None:
+            query = query.where(campaigns.c.id < after)
+        rows = await self._connection.execute(query.order_by(campaigns.c.id.desc()).limit(limit))
+        return [_campaign(row) for row in rows]
+
+    async def save(self, campaign: Campaign, now: datetime) -> Campaign:
+        """Store everything but live counts and the text of notices. Raises StaleCampaign."""
+        version = campaign.version + 1
+        values = {**_values(campaign), "version": version, "updated_at": now}
+        if campaign.notice is None:
+            values["notice"] = None
+        change = sa.update(campaigns).where(
+            _one(campaign.organisation_id, campaign.id), campaigns.c.version == campaign.version
+        )
+        if (await self._connection.execute(change.values(values))).rowcount != 1:
+            raise StaleCampaign
+        return replace(campaign, version=version, updated_at=now)
+
+    async def delete(self, campaign: Campaign) -> None:
+        """Delete the campaign with its content. Raises StaleCampaign."""
+        deletion = sa.delete(campaigns).where(
+            _one(campaign.organisation_id, campaign.id), campaigns.c.version == campaign.version
+        )
+        if (await self._connection.execute(deletion)).rowcount != 1:
+            raise StaleCampaign
+
+    async def claim_due(self, now: datetime, besides: Collection[UUID]) -> Campaign | None:
+        """Return the scheduled campaign that is due longest, locked; skips those that others have claimed."""
+        query = (
+            sa.select(campaigns)
+            .where(
+                campaigns.c.status == CampaignStatus.SCHEDULED,
+                campaigns.c.scheduled_at <= now,
+                campaigns.c.id.not_in(besides),
+            )
+            .order_by(campaigns.c.scheduled_at, campaigns.c.id)
+            .limit(1)
+            .with_for_update(skip_locked=True)
+        )
+        row = (await self._connection.execute(query)).one_or_none()
+        return None if row is None else _campaign(row)
+
+    async def is_scheduled_with(self, template_id: UUID) -> bool:
+        """Whether a scheduled campaign uses the template."""
+        query = sa.select(
+            sa.exists().where(campaigns.c.template_id == template_id, campaigns.c.status == CampaignStatus.SCHEDULED)
+        )
+        return bool(await self._connection.scalar(query))
+
+    async def set_audience(self, organisation_id: UUID, campaign_id: UUID, audience: int) -> None:
+        """Store the size of the audience."""
+        change = sa.update(campaigns).where(_one(organisation_id, campaign_id)).values(audience=audience)
+        await self._connection.execute(change)
+
+    async def add_to_counts(self, organisation_id: UUID, campaign_id: UUID, changes: Mapping[str, int]) -> None:
+        """Move live counts."""
+        values = {name: campaigns.c[name] + change for name, change in changes.items()}
+        await self._connection.execute(sa.update(campaigns).where(_one(organisation_id, campaign_id)).values(values))
+
+    async def set_notice(self, organisation_id: UUID, campaign_id: UUID, notice: str | None, told_at: datetime) -> None:
+        """Set or clear the notice of a campaign that is not over, unless something later was told already."""
+        change = (
+            sa.update(campaigns)
+            .where(
+                _one(organisation_id, campaign_id),
+                campaigns.c.status.in_(_RUNNING),
+                sa.or_(campaigns.c.notice_at.is_(None), campaigns.c.notice_at < told_at),
+            )
+            .values(notice=notice, notice_at=told_at)
+        )
+        await self._connection.execute(change)
+
+    async def pin(self, campaign: Campaign, content: MessageContent) -> None:
+        """Store what the campaign sends."""
+        values = {
+            "campaign_id": campaign.id,
+            "subject": content.subject,
+            "html": content.html,
+            "text": content.text,
+            "links": [asdict(link) for link in content.links],
+            "fields": list(content.fields),
+        }
+        await self._connection.execute(sa.insert(campaign_contents).values(values))
+
+    async def content(self, campaign_id: UUID) -> MessageContent:
+        """Return what the campaign sends. Raises CampaignNotFound."""
+        query = sa.select(campaign_contents).where(campaign_contents.c.campaign_id == campaign_id)
+        row = (await self._connection.execute(query)).one_or_none()
+        if row is None:
+            raise CampaignNotFound
+        return MessageContent(
+            subject=row.subject,
+            html=row.html,
+            text=row.text,
+            links=tuple(Link(**link) for link in row.links),
+            fields=tuple(row.fields),
+        )
+
+    async def _found(self, query: sa.Select[Any]) -> Campaign:
+        row = (await self._connection.execute(query)).one_or_none()
+        if row is None:
+            raise CampaignNotFound
+        return _campaign(row)
+
+
+def _one(organisation_id: UUID, campaign_id: UUID) -> sa.ColumnElement[bool]:
+    return sa.and_(campaigns.c.organisation_id == organisation_id, campaigns.c.id == campaign_id)
+
+
+def _values(campaign: Campaign) -> dict[str, Any]:
+    return {
+        **{name: getattr(campaign, name) for name in _PLAIN},
+        "list_ids": list(campaign.list_ids),
+        "final_counts": None if campaign.final_counts is None else asdict(campaign.final_counts),
+    }
+
+
+def _campaign(row: sa.Row[Any]) -> Campaign:
+    return Campaign(
+        **{name: getattr(row, name) for name in _PLAIN if name != "status"},
+        id=row.id,
+        organisation_id=row.organisation_id,
+        status=CampaignStatus(row.status),
+        version=row.version,
+        list_ids=tuple(row.list_ids),
+        live_counts=Counts(**{name: getattr(row, name) for name in _COUNTS}),
+        final_counts=None if row.final_counts is None else Counts(**row.final_counts),
+        notice=row.notice,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+    )

@@ -1,0 +1,236 @@
+"""Contacts and their subscriptions in PostgreSQL; see the port of the same name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from posthorn_campaigns.adapters.db.tables import contacts, subscriptions
+from posthorn_campaigns.domain.audience import REPLACES, Contact, ContactStatus
+from posthorn_campaigns.domain.errors import ContactExists, ContactNotFound
+
+_SUBSCRIBED, _UNSUBSCRIBED = "subscribed", "unsubscribed"
+_COLUMNS = tuple(column.name for column in contacts.columns)
+_LOWEST = UUID(int=0)
+
+# Each list is read along its own index from the cursor on, so that a page costs its size, however long the lists are.
+_AUDIENCE = sa.text(
+    """
+    SELECT DISTINCT ON (member.id) member.*
+    FROM unnest(:list_ids) AS wanted (list_id)
+    CROSS JOIN LATERAL (
+        SELECT contacts.*
+        FROM subscriptions
+        JOIN contacts ON contacts.id = subscriptions.contact_id
+        WHERE subscriptions.list_id = wanted.list_id
+          AND subscriptions.status = 'subscribed'
+          AND subscriptions.organisation_id = :organisation_id
+          AND subscriptions.contact_id > :after
+          AND contacts.id > :after
+          AND contacts.organisation_id = :organisation_id
+          AND contacts.status = 'active'
+        ORDER BY subscriptions.contact_id
+        LIMIT :limit
+    ) AS member
+    ORDER BY member.id
+    LIMIT :limit
+    """
+).bindparams(
+    sa.bindparam("list_ids", type_=sa.ARRAY(sa.Uuid)),
+    sa.bindparam("organisation_id", type_=sa.Uuid),
+    sa.bindparam("after", type_=sa.Uuid),
+    sa.bindparam("limit", type_=sa.Integer),
+)
+
+
+class SqlContacts:
+    """Stored contacts and their subscriptions."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def add(self, contact: Contact, list_ids: Sequence[UUID]) -> None:
+        """Store a new contact on lists. Raises ContactExists."""
+        added = await self._connection.execute(
+            insert(contacts)
+            .values({name: getattr(contact, name) for name in _COLUMNS})
+            .on_conflict_do_nothing(index_elements=["organisation_id", "email"])
+            .returning(contacts.c.id)
+        )
+        if added.scalar() is None:
+            raise ContactExists(await self._id_of(contact.organisation_id, contact.email))
+        await self.subscribe(contact.organisation_id, [contact.id], list_ids, contact.created_at)
+
+    async def get(self, organisation_id: UUID, contact_id: UUID, *, lock: bool = False) -> Contact:
+        """Return a contact of the organisation. Raises ContactNotFound."""
+        query = sa.select(contacts).where(contacts.c.organisation_id == organisation_id, contacts.c.id == contact_id)
+        if lock:
+            query = query.with_for_update(key_share=True)
+        row = (await self._connection.execute(query)).one_or_none()
+        if row is None:
+            raise ContactNotFound
+        return _contact(row)
+
+    async def lists_of(self, organisation_id: UUID, contact_ids: Sequence[UUID]) -> dict[UUID, list[UUID]]:
+        """Return the lists that each of the contacts is subscribed to."""
+        query = (
+            sa.select(subscriptions.c.contact_id, subscriptions.c.list_id)
+            .where(
+                subscriptions.c.organisation_id == organisation_id,
+                subscriptions.c.contact_id.in_(contact_ids),
+                subscriptions.c.status == _SUBSCRIBED,
+            )
+            .order_by(subscriptions.c.list_id)
+        )
+        found: dict[UUID, list[UUID]] = {contact_id: [] for contact_id in contact_ids}
+        for contact_id, list_id in await self._connection.execute(query):
+            found[contact_id].append(list_id)
+        return found
+
+    async def save(self, contact: Contact) -> None:
+        """Store a changed contact; not its status, see set_status. Raises ContactExists."""
+        change = (
+            sa.update(contacts)
+            .where(contacts.c.organisation_id == contact.organisation_id, contacts.c.id == contact.id)
+            .values(
+                email=contact.email,
+                first_name=contact.first_name,
+                last_name=contact.last_name,
+                attributes=contact.attributes,
+                updated_at=contact.updated_at,
+            )
+        )
+        try:
+            async with self._connection.begin_nested():
+                await self._connection.execute(change)
+        except IntegrityError as error:
+            if "uq_contacts_organisation_id_email" in str(error.orig):
+                raise ContactExists(await self._id_of(contact.organisation_id, contact.email)) from error
+            raise
+
+    async def delete(self, organisation_id: UUID, contact_id: UUID) -> None:
+        """Delete a contact. Raises ContactNotFound."""
+        deleted = await self._connection.execute(
+            sa.delete(contacts).where(contacts.c.organisation_id == organisation_id, contacts.c.id == contact_id)
+        )
+        if not deleted.rowcount:
+            raise ContactNotFound
+
+    async def page(
+        self,
+        organisation_id: UUID,
+        *,
+        list_id: UUID | None,
+        status: ContactStatus | None,
+        search: str | None,
+        after: UUID | None,
+        limit: int,
+    ) -> list[Contact]:
+        """Return contacts by id, after `after`."""
+        query = sa.select(contacts).where(contacts.c.organisation_id == organisation_id)
+        if list_id is not None:
+            on_list = sa.select(subscriptions.c.contact_id).where(
+                subscriptions.c.organisation_id == organisation_id,
+                subscriptions.c.list_id == list_id,
+                subscriptions.c.status == _SUBSCRIBED,
+            )
+            query = query.where(contacts.c.id.in_(on_list))
+        if status is not None:
+            query = query.where(contacts.c.status == status)
+        if search is not None:
+            query = query.where(_begins_with(search))
+        if after is not None:
+            query = query.where(contacts.c.id > after)
+        return [_contact(row) for row in await self._connection.execute(query.order_by(contacts.c.id).limit(limit))]
+
+    async def audience_page(
+        self, organisation_id: UUID, list_ids: Sequence[UUID], after: UUID | None, limit: int
+    ) -> list[Contact]:
+        """Return active contacts that are subscribed to any of the lists, each once, by id."""
+        values = {
+            "organisation_id": organisation_id,
+            "list_ids": list(list_ids),
+            "after": after or _LOWEST,
+            "limit": limit,
+        }
+        return [_contact(row) for row in await self._connection.execute(_AUDIENCE.columns(*contacts.columns), values)]
+
+    async def set_status(
+        self, organisation_id: UUID | None, contact_id: UUID, status: ContactStatus, now: datetime
+    ) -> UUID | None:
+        """Give the contact the status if it may replace the present one; return its organisation if it did."""
+        change = (
+            sa.update(contacts)
+            .where(contacts.c.id == contact_id, contacts.c.status.in_(REPLACES[status]))
+            .values(status=status, updated_at=now)
+            .returning(contacts.c.organisation_id)
+        )
+        if organisation_id is not None:
+            change = change.where(contacts.c.organisation_id == organisation_id)
+        changed: UUID | None = (await self._connection.execute(change)).scalar_one_or_none()
+        return changed
+
+    async def subscribe(
+        self, organisation_id: UUID, contact_ids: Sequence[UUID], list_ids: Sequence[UUID], now: datetime
+    ) -> None:
+        """Put contacts on lists, also on those that they had left."""
+        if not contact_ids or not list_ids:
+            return
+        rows = [
+            {
+                "organisation_id": organisation_id,
+                "contact_id": contact_id,
+                "list_id": list_id,
+                "status": _SUBSCRIBED,
+                "changed_at": now,
+            }
+            for contact_id in contact_ids
+            for list_id in dict.fromkeys(list_ids)
+        ]
+        statement = insert(subscriptions).values(rows)
+        statement = statement.on_conflict_do_update(
+            index_elements=["list_id", "contact_id"],
+            set_={"status": statement.excluded.status, "changed_at": statement.excluded.changed_at},
+            where=subscriptions.c.status != statement.excluded.status,
+        )
+        await self._connection.execute(statement)
+
+    async def unsubscribe(
+        self, organisation_id: UUID, contact_id: UUID, list_ids: Sequence[UUID], now: datetime
+    ) -> list[UUID]:
+        """Return the lists that the contact has left by this."""
+        change = (
+            sa.update(subscriptions)
+            .where(
+                subscriptions.c.organisation_id == organisation_id,
+                subscriptions.c.contact_id == contact_id,
+                subscriptions.c.list_id.in_(list_ids),
+                subscriptions.c.status == _SUBSCRIBED,
+            )
+            .values(status=_UNSUBSCRIBED, changed_at=now)
+            .returning(subscriptions.c.list_id)
+        )
+        return list(await self._connection.scalars(change))
+
+    async def _id_of(self, organisation_id: UUID, email: str) -> UUID | None:
+        query = sa.select(contacts.c.id).where(contacts.c.organisation_id == organisation_id, contacts.c.email == email)
+        return (await self._connection.execute(query)).scalar_one_or_none()
+
+
+def _begins_with(search: str) -> sa.ColumnElement[bool]:
+    # Backslash is LIKE's own escape character: with any other one the indexes could not be used.
+    text = search.lower().replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
+    full_name = sa.func.lower(contacts.c.first_name + sa.literal_column("' '::text") + contacts.c.last_name)
+    return sa.or_(contacts.c.email.like(text), full_name.like(text), sa.func.lower(contacts.c.last_name).like(text))
+
+
+def _contact(row: sa.Row[Any]) -> Contact:
+    values = {name: getattr(row, name) for name in _COLUMNS}
+    return Contact(**{**values, "status": ContactStatus(row.status)})

@@ -1,0 +1,89 @@
+"""Lists in PostgreSQL; see the port of the same name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from posthorn_campaigns.adapters.db.tables import lists, subscriptions
+from posthorn_campaigns.domain.audience import ContactList
+from posthorn_campaigns.domain.errors import ListNotFound
+
+_COLUMNS = tuple(column.name for column in lists.columns)
+
+
+class SqlLists:
+    """Stored lists."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def add(self, contact_list: ContactList) -> None:
+        """Store a new list."""
+        await self._connection.execute(
+            sa.insert(lists).values({name: getattr(contact_list, name) for name in _COLUMNS})
+        )
+
+    async def get(self, organisation_id: UUID, list_id: UUID, *, lock: bool = False) -> ContactList:
+        """Return a list of the organisation. Raises ListNotFound."""
+        query = sa.select(lists).where(lists.c.organisation_id == organisation_id, lists.c.id == list_id)
+        if lock:
+            query = query.with_for_update(key_share=True)
+        row = (await self._connection.execute(query)).one_or_none()
+        if row is None:
+            raise ListNotFound
+        return _list(row)
+
+    async def contact_count(self, organisation_id: UUID, list_id: UUID) -> int:
+        """Return how many contacts are subscribed."""
+        query = (
+            sa.select(sa.func.count())
+            .select_from(subscriptions)
+            .where(
+                subscriptions.c.organisation_id == organisation_id,
+                subscriptions.c.list_id == list_id,
+                subscriptions.c.status == "subscribed",
+            )
+        )
+        return (await self._connection.execute(query)).scalar_one()
+
+    async def page(self, organisation_id: UUID, after: UUID | None, limit: int) -> list[ContactList]:
+        """Return lists by id, after `after`."""
+        query = sa.select(lists).where(lists.c.organisation_id == organisation_id).order_by(lists.c.id).limit(limit)
+        if after is not None:
+            query = query.where(lists.c.id > after)
+        return [_list(row) for row in await self._connection.execute(query)]
+
+    async def save(self, contact_list: ContactList) -> None:
+        """Store a changed list."""
+        change = sa.update(lists).where(
+            lists.c.organisation_id == contact_list.organisation_id, lists.c.id == contact_list.id
+        )
+        await self._connection.execute(change.values(name=contact_list.name, description=contact_list.description))
+
+    async def delete(self, organisation_id: UUID, list_id: UUID) -> None:
+        """Delete a list with its subscriptions. Raises ListNotFound."""
+        deleted = await self._connection.execute(
+            sa.delete(lists).where(lists.c.organisation_id == organisation_id, lists.c.id == list_id)
+        )
+        if not deleted.rowcount:
+            raise ListNotFound
+
+    async def missing(self, organisation_id: UUID, list_ids: Sequence[UUID]) -> list[UUID]:
+        """Return which of the lists do not exist; the others cannot be deleted until the transaction ends."""
+        query = (
+            sa.select(lists.c.id)
+            .where(lists.c.organisation_id == organisation_id, lists.c.id.in_(list_ids))
+            .order_by(lists.c.id)
+            .with_for_update(read=True, key_share=True)
+        )
+        found = set(await self._connection.scalars(query))
+        return [list_id for list_id in list_ids if list_id not in found]
+
+
+def _list(row: sa.Row[Any]) -> ContactList:
+    return ContactList(**{name: getattr(row, name) for name in _COLUMNS})

@@ -1,0 +1,200 @@
+"""Tables of the schema `campaigns`."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB
+
+from posthorn_common.db import new_metadata
+from posthorn_common.inbox import inbox_table
+from posthorn_common.outbox import outbox_table
+
+metadata = new_metadata()
+_time = sa.DateTime(timezone=True)
+
+contacts = sa.Table(
+    "contacts",
+    metadata,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("organisation_id", sa.Uuid, nullable=False),
+    sa.Column("email", sa.Text, nullable=False),
+    sa.Column("first_name", sa.Text, nullable=False),
+    sa.Column("last_name", sa.Text, nullable=False),
+    sa.Column("attributes", JSONB, nullable=False),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("created_at", _time, nullable=False),
+    sa.Column("updated_at", _time, nullable=False),
+    sa.CheckConstraint("status IN ('active', 'unsubscribed', 'bounced', 'complained')", name="status"),
+    sa.UniqueConstraint("organisation_id", "email"),
+    sa.Index(None, "organisation_id", "id"),
+    # Searching by the beginning of an address, of a full name, of a last name.
+    sa.Index("ix_contacts_email_prefix", "organisation_id", sa.text("email text_pattern_ops")),
+    sa.Index(
+        "ix_contacts_name_prefix",
+        "organisation_id",
+        sa.text("lower(first_name || ' '::text || last_name) text_pattern_ops"),
+    ),
+    sa.Index("ix_contacts_last_name_prefix", "organisation_id", sa.text("lower(last_name) text_pattern_ops")),
+)
+
+lists = sa.Table(
+    "lists",
+    metadata,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("organisation_id", sa.Uuid, nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("description", sa.Text, nullable=False),
+    sa.Column("created_at", _time, nullable=False),
+    sa.Index(None, "organisation_id", "id"),
+)
+
+subscriptions = sa.Table(
+    "subscriptions",
+    metadata,
+    sa.Column("list_id", sa.ForeignKey(lists.c.id, ondelete="CASCADE"), primary_key=True),
+    sa.Column("contact_id", sa.ForeignKey(contacts.c.id, ondelete="CASCADE"), primary_key=True),
+    sa.Column("organisation_id", sa.Uuid, nullable=False),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("changed_at", _time, nullable=False),
+    sa.CheckConstraint("status IN ('subscribed', 'unsubscribed')", name="status"),
+    sa.Index(None, "contact_id"),
+    # An audience is read in this order.
+    sa.Index("ix_subscriptions_audience", "list_id", "contact_id", postgresql_where=sa.text("status = 'subscribed'")),
+)
+
+imports = sa.Table(
+    "imports",
+    metadata,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("organisation_id", sa.Uuid, nullable=False),
+    # No foreign key: an import whose list has been deleted must know that it had one.
+    sa.Column("list_id", sa.Uuid),
+    sa.Column("mode", sa.Text, nullable=False),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("encoding", sa.Text, nullable=False),
+    sa.Column("delimiter", sa.Text, nullable=False),
+    sa.Column("columns", sa.ARRAY(sa.Text), nullable=False),
+    *(
+        sa.Column(name, sa.BigInteger, nullable=False, server_default="0")
+        for name in ("bytes_total", "bytes_read", "rows_read", "created", "updated", "unchanged", "rejected")
+    ),
+    sa.Column("failure_code", sa.Text),
+    sa.Column("failure_message", sa.Text),
+    sa.Column("lease_epoch", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("fruitless_leases", sa.Integer, nullable=False, server_default="0"),
+    # Until when a worker has it; while the file comes in, until when the upload counts as alive.
+    sa.Column("lease_until", _time),
+    sa.Column("created_at", _time, nullable=False),
+    sa.Column("started_at", _time),
+    sa.Column("finished_at", _time),
+    sa.CheckConstraint(
+        "status IN ('uploading', 'pending', 'running', 'completed', 'failed', 'cancelled')", name="status"
+    ),
+    sa.Index(None, "organisation_id", "id"),
+    sa.Index("ix_imports_open", "status", postgresql_where=sa.text("status IN ('uploading', 'pending', 'running')")),
+)
+
+# The uploaded file, in pieces of one size, until the import ends: any worker can read it from anywhere.
+import_pieces = sa.Table(
+    "import_pieces",
+    metadata,
+    sa.Column("import_id", sa.ForeignKey(imports.c.id, ondelete="CASCADE"), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("organisation_id", sa.Uuid, nullable=False),
+    sa.Column("data", sa.LargeBinary, nullable=False),
+)
+
+rejected_rows = sa.Table(
+    "rejected_rows",
+    metadata,
+    sa.Column("import_id", sa.ForeignKey(imports.c.id, ondelete="CASCADE"), primary_key=True),
+    sa.Column("row", sa.BigInteger, primary_key=True),
+    sa.Column("organisation_id", sa.Uuid, nullable=False),
+    sa.Column("column_name", sa.Text, nullable=False),
+    sa.Column("code", sa.Text, nullable=False),
+    sa.Column("message", sa.Text, nullable=False),
+)
+
+templates = sa.Table(
+    "templates",
+    metadata,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("organisation_id", sa.Uuid, nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("created_at", _time, nullable=False),
+    sa.Column("updated_at", _time, nullable=False),
+    sa.Column("deleted_at", _time),
+    sa.Index(None, "organisation_id", "id"),
+)
+
+template_versions = sa.Table(
+    "template_versions",
+    metadata,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("template_id", sa.ForeignKey(templates.c.id), nullable=False),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("subject", sa.Text, nullable=False),
+    sa.Column("html", sa.Text, nullable=False),
+    sa.Column("text", sa.Text),
+    sa.Column("merge_fields", sa.ARRAY(sa.Text), nullable=False),
+    sa.Column("created_at", _time, nullable=False),
+    sa.UniqueConstraint("template_id", "version"),
+)
+
+campaigns = sa.Table(
+    "campaigns",
+    metadata,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("organisation_id", sa.Uuid, nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("template_id", sa.ForeignKey(templates.c.id), nullable=False, index=True),
+    sa.Column("template_version_id", sa.ForeignKey(template_versions.c.id)),
+    sa.Column("list_ids", sa.ARRAY(sa.Uuid), nullable=False),
+    sa.Column("from_name", sa.Text, nullable=False),
+    sa.Column("from_email", sa.Text, nullable=False),
+    sa.Column("reply_to", sa.Text),
+    sa.Column("relay_id", sa.Uuid),
+    sa.Column("track_opens", sa.Boolean, nullable=False),
+    sa.Column("track_clicks", sa.Boolean, nullable=False),
+    sa.Column("scheduled_at", _time),
+    sa.Column("started_at", _time),
+    sa.Column("paused_at", _time),
+    sa.Column("completed_at", _time),
+    # Live counts: they move with every outcome that is told.
+    *(
+        sa.Column(name, sa.BigInteger, nullable=False, server_default="0")
+        for name in ("audience", "sent", "bounced", "failed", "suppressed", "cancelled", "ambiguous")
+    ),
+    sa.Column("final_counts", JSONB(none_as_null=True)),
+    sa.Column("final_counts_at", _time),
+    sa.Column("notice", sa.Text),
+    sa.Column("notice_at", _time),
+    sa.Column("failure_reason", sa.Text),
+    sa.Column("created_at", _time, nullable=False),
+    sa.Column("updated_at", _time, nullable=False),
+    sa.CheckConstraint(
+        "status IN ('draft', 'scheduled', 'sending', 'paused', 'completed', 'completed_with_errors', 'cancelled', "
+        "'failed')",
+        name="status",
+    ),
+    sa.Index(None, "organisation_id", "id"),
+    sa.Index("ix_campaigns_due", "scheduled_at", postgresql_where=sa.text("status = 'scheduled'")),
+)
+
+# What a started campaign sends, fixed.
+campaign_contents = sa.Table(
+    "campaign_contents",
+    metadata,
+    sa.Column("campaign_id", sa.ForeignKey(campaigns.c.id, ondelete="CASCADE"), primary_key=True),
+    sa.Column("subject", sa.Text, nullable=False),
+    sa.Column("html", sa.Text, nullable=False),
+    sa.Column("text", sa.Text, nullable=False),
+    sa.Column("links", JSONB, nullable=False),
+    sa.Column("fields", sa.ARRAY(sa.Text), nullable=False),
+)
+
+outbox = outbox_table(metadata)
+inbox = inbox_table(metadata)

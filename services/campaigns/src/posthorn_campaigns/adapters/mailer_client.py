@@ -1,0 +1,21 @@
+"""The mailer's internal API."""
+
+from __future__ import annotations
+
+from posthorn_campaigns.domain.errors import MessageRefused
+from posthorn_common.http.client import InternalCallFailed, InternalClient
+from posthorn_contracts.mailer.internal_v1 import MessageAccepted, TransactionalMessage
+
+
+class HttpMailer:
+    """See the port Mailer."""
+
+    def __init__(self, client: InternalClient) -> None:
+        self._client = client
+
+    async def send(self, message: TransactionalMessage) -> None:
+        """Hand a message over. Raises MessageRefused, or TransientError when the mailer is away."""
+        try:
+            await self._client.post("/internal/messages", message, MessageAccepted)
+        except InternalCallFailed as error:
+            raise MessageRefused(error.code) from error

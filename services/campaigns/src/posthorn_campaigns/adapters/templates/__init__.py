@@ -1,0 +1,5 @@
+"""Users' templates: checked, rendered, and made ready for sending."""
+
+from posthorn_campaigns.adapters.templates.engine import MiniJinjaTemplateEngine
+
+__all__ = ["MiniJinjaTemplateEngine"]

@@ -1,0 +1,126 @@
+"""Writes the rules of style sheets into the elements they apply to: many mail programs ignore `<style>`.
+
+The inliner parses and writes the document anew. Template code is hidden from it where HTML allows: as a comment between
+tags, as a name or value within them. Where that could change what the template says the source stays as it is.
+"""
+
+from __future__ import annotations
+
+import re
+
+import css_inline
+
+from posthorn_campaigns.adapters.templates.lexer import MARKER, OPEN, Code, Kind, Protected, protect
+from posthorn_campaigns.adapters.templates.markup import VOID, Part, Stretch, stretches
+
+# Styles stay in place for what cannot be inlined: media queries, :hover.
+_INLINER = css_inline.CSSInliner(keep_style_tags=True, load_remote_stylesheets=False)
+# Matching costs about a microsecond per rule and element.
+_MAX_MATCHES = 1_000_000
+_MAY_STAY_OPEN = frozenset(
+    "p li dt dd tr td th tbody thead tfoot option optgroup colgroup html body head".split()  # noqa: SIM905
+)
+_BLOCKS = frozenset({"if", "for", "with", "filter", "macro", "call", "block", "autoescape"})
+
+
+def inline_css(source: str) -> str:
+    """Return the HTML with its style sheets inlined, or as it is if that cannot be done without harm."""
+    protected = protect(source)
+    found = list(stretches(protected.text))
+    if not _can_be_inlined(protected, found):
+        return source
+    prefix = _unused_prefix(protected.text)
+    try:
+        inlined = _INLINER.inline(_hidden(protected, found, prefix))
+    except css_inline.InlineError:
+        return source  # the author's CSS is not for us to judge
+    return _restored(protected, found, inlined, prefix) or source
+
+
+def _can_be_inlined(protected: Protected, found: list[Stretch]) -> bool:
+    styles = [protected.text[item.start : item.end] for item in found if item.part is Part.RAW and item.name == "style"]
+    rules = sum(style.count("{") for style in styles)
+    tags = sum(item.part is Part.START for item in found)
+    conditional = any(
+        protected.codes[int(marker[1])].kind is Kind.STATEMENT for style in styles for marker in MARKER.finditer(style)
+    )
+    computed_tag = re.search(f"</?{OPEN}", protected.text)
+    return (
+        0 < rules * tags <= _MAX_MATCHES
+        and not conditional
+        and computed_tag is None
+        and _blocks_hold_whole_elements(protected, found)
+    )
+
+
+def _blocks_hold_whole_elements(protected: Protected, found: list[Stretch]) -> bool:
+    """Whether no element begins inside a block of the template and ends outside of it, or the other way round."""
+    block = ""
+    opened: list[str] = []
+    for item in found:
+        if item.part is Part.START and item.name not in VOID:
+            opened.append(item.name)
+        elif item.part is Part.END and not _close(opened, item.name, block):
+            return False
+        if item.part is not Part.TEXT:
+            continue
+        for marker in MARKER.finditer(protected.text, item.start, item.end):
+            if not _step(opened, protected.codes[int(marker[1])], block):
+                return False
+    return block not in opened
+
+
+def _close(opened: list[str], name: str, block: str) -> bool:
+    since_block = opened[len(opened) - opened[::-1].index(block) :] if block in opened else opened
+    if name not in since_block:
+        return block not in opened
+    while opened.pop() != name:
+        pass
+    return True
+
+
+def _step(opened: list[str], code: Code, block: str) -> bool:
+    word = code.keyword
+    if code.kind is not Kind.STATEMENT:
+        return True
+    if word in {"else", "elif"} or word.startswith("end"):
+        while opened and opened[-1] in _MAY_STAY_OPEN:
+            opened.pop()
+        if not opened or opened.pop() != block:
+            return False
+    if word in {"else", "elif"} or word in _BLOCKS or (word == "set" and "=" not in code.text):
+        opened.append(block)
+    return True
+
+
+def _hidden(protected: Protected, found: list[Stretch], prefix: str) -> str:
+    parts: list[str] = []
+    for item in found:
+        form = f"<!--{prefix}\\1z-->" if item.part is Part.TEXT else f"{prefix}\\1z"
+        parts.append(MARKER.sub(form, protected.text[item.start : item.end]))
+    return "".join(parts)
+
+
+def _restored(protected: Protected, found: list[Stretch], inlined: str, prefix: str) -> str | None:
+    """Return the document with its template code, or None unless all of it is there, in order, once."""
+    in_styles = {
+        marker[1]
+        for item in found
+        if item.part is Part.RAW and item.name == "style"
+        for marker in MARKER.finditer(protected.text, item.start, item.end)
+    }
+    pattern = re.compile(f'<!--{prefix}(\\d+)z-->|{prefix}(\\d+)z(?:="")?')
+    before = [marker[1] for marker in MARKER.finditer(protected.text)]
+    after = [marker[1] or marker[2] for marker in pattern.finditer(inlined)]
+    # A value in a style sheet is printed wherever its rule applies.
+    if [number for number in after if number not in in_styles] != [n for n in before if n not in in_styles]:
+        return None
+    return pattern.sub(lambda marker: protected.codes[int(marker[1] or marker[2])].text, inlined)
+
+
+def _unused_prefix(text: str) -> str:
+    prefix = "phcode"
+    lowered = text.lower()
+    while prefix in lowered:
+        prefix += "x"
+    return prefix

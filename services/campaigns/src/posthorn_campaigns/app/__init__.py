@@ -1,0 +1,1 @@
+"""Use cases of the campaigns service, and the ports they need."""

@@ -1,0 +1,168 @@
+"""Contacts: add, change, find, erase, and who wants mail."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+from uuid import UUID
+
+from posthorn_campaigns.app.ports import NewUnitOfWork, UnitOfWork
+from posthorn_campaigns.domain.audience import Contact, ContactStatus, check_attributes, merged_attributes
+from posthorn_campaigns.domain.errors import InvalidTransition, NoSuchReference
+from posthorn_common.clock import Clock, new_id
+from posthorn_common.events import event
+from posthorn_contracts.campaigns.v1 import (
+    ContactErased,
+    ContactRef,
+    ContactResubscribed,
+    ContactUnsubscribed,
+    ContactUnsubscribedData,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class NewContact:
+    """A contact to add; `email` is normalised."""
+
+    email: str
+    first_name: str = ""
+    last_name: str = ""
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    list_ids: tuple[UUID, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ContactChange:
+    """What to change; None leaves it as it is. An attribute set to None is removed, others not named stay."""
+
+    email: str | None = None
+    first_name: str | None = None
+    last_name: str | None = None
+    attributes: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ContactFilter:
+    """Which contacts to list. `search` is the beginning of an address, of a full name or of a last name."""
+
+    list_id: UUID | None = None
+    status: ContactStatus | None = None
+    search: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ContactOnLists:
+    """A contact and the lists that it is subscribed to."""
+
+    contact: Contact
+    list_ids: tuple[UUID, ...]
+
+
+class ManagingContacts:
+    """The use cases of contacts."""
+
+    def __init__(self, *, new_unit_of_work: NewUnitOfWork, clock: Clock) -> None:
+        self._new_unit_of_work = new_unit_of_work
+        self._clock = clock
+
+    async def add(self, organisation_id: UUID, wanted: NewContact) -> ContactOnLists:
+        """Add a contact. Raises ContactExists, InvalidAttributes, NoSuchReference."""
+        attributes = merged_attributes({}, wanted.attributes)
+        check_attributes(attributes)
+        now = self._clock.now()
+        contact = Contact(
+            id=new_id(),
+            organisation_id=organisation_id,
+            email=wanted.email,
+            first_name=wanted.first_name,
+            last_name=wanted.last_name,
+            attributes=attributes,
+            status=ContactStatus.ACTIVE,
+            created_at=now,
+            updated_at=now,
+        )
+        async with self._new_unit_of_work() as uow:
+            if await uow.lists.missing(organisation_id, wanted.list_ids):
+                raise NoSuchReference("list_ids")
+            await uow.contacts.add(contact, wanted.list_ids)
+            return await _on_lists(uow, contact)
+
+    async def get(self, organisation_id: UUID, contact_id: UUID) -> ContactOnLists:
+        """Return a contact. Raises ContactNotFound."""
+        async with self._new_unit_of_work() as uow:
+            return await _on_lists(uow, await uow.contacts.get(organisation_id, contact_id))
+
+    async def find(
+        self, organisation_id: UUID, wanted: ContactFilter, after: UUID | None, limit: int
+    ) -> list[ContactOnLists]:
+        """Return contacts by id. Raises ListNotFound when the filter names a list that does not exist."""
+        async with self._new_unit_of_work() as uow:
+            if wanted.list_id is not None:
+                await uow.lists.get(organisation_id, wanted.list_id)
+            found = await uow.contacts.page(
+                organisation_id,
+                list_id=wanted.list_id,
+                status=wanted.status,
+                search=wanted.search,
+                after=after,
+                limit=limit,
+            )
+            lists = await uow.contacts.lists_of(organisation_id, [contact.id for contact in found])
+        return [ContactOnLists(contact, tuple(lists[contact.id])) for contact in found]
+
+    async def change(self, organisation_id: UUID, contact_id: UUID, change: ContactChange) -> ContactOnLists:
+        """Change a contact. Raises ContactNotFound, ContactExists, InvalidAttributes."""
+        async with self._new_unit_of_work() as uow:
+            contact = await uow.contacts.get(organisation_id, contact_id, lock=True)
+            attributes = merged_attributes(contact.attributes, change.attributes or {})
+            check_attributes(attributes)
+            changed = replace(
+                contact,
+                email=contact.email if change.email is None else change.email,
+                first_name=contact.first_name if change.first_name is None else change.first_name,
+                last_name=contact.last_name if change.last_name is None else change.last_name,
+                attributes=attributes,
+                updated_at=self._clock.now(),
+            )
+            await uow.contacts.save(changed)
+            return await _on_lists(uow, changed)
+
+    async def erase(self, organisation_id: UUID, contact_id: UUID) -> None:
+        """Delete a contact for good; every service drops what it knows of the person. Raises ContactNotFound."""
+        async with self._new_unit_of_work() as uow:
+            await uow.contacts.delete(organisation_id, contact_id)
+            data = ContactRef(contact_id=contact_id)
+            await uow.publish(event(ContactErased, contact_id, organisation_id, data, self._clock))
+
+    async def unsubscribe(self, organisation_id: UUID, contact_id: UUID) -> ContactOnLists:
+        """Note that a contact wants no mail at all. Nothing changes for one who has said so before.
+
+        Raises ContactNotFound.
+        """
+        async with self._new_unit_of_work() as uow:
+            status = ContactStatus.UNSUBSCRIBED
+            if await uow.contacts.set_status(organisation_id, contact_id, status, self._clock.now()):
+                data = ContactUnsubscribedData(contact_id=contact_id, method="api")
+                await uow.publish(event(ContactUnsubscribed, contact_id, organisation_id, data, self._clock))
+            return await _on_lists(uow, await uow.contacts.get(organisation_id, contact_id))
+
+    async def resubscribe(self, organisation_id: UUID, contact_id: UUID) -> ContactOnLists:
+        """Note that a contact wants mail again; nothing changes for one who is active.
+
+        Raises ContactNotFound, and InvalidTransition for a contact who has complained.
+        """
+        async with self._new_unit_of_work() as uow:
+            status = ContactStatus.ACTIVE
+            if await uow.contacts.set_status(organisation_id, contact_id, status, self._clock.now()):
+                data = ContactRef(contact_id=contact_id)
+                await uow.publish(event(ContactResubscribed, contact_id, organisation_id, data, self._clock))
+            contact = await uow.contacts.get(organisation_id, contact_id)
+            if contact.status is not status:
+                raise InvalidTransition("contact", contact.status, status)
+            return await _on_lists(uow, contact)
+
+
+async def _on_lists(uow: UnitOfWork, contact: Contact) -> ContactOnLists:
+    lists = await uow.contacts.lists_of(contact.organisation_id, [contact.id])
+    return ContactOnLists(contact, tuple(lists[contact.id]))

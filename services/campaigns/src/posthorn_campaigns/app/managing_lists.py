@@ -1,0 +1,90 @@
+"""Lists, and who is on them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from uuid import UUID
+
+from posthorn_campaigns.app.ports import NewUnitOfWork
+from posthorn_campaigns.domain.audience import ContactList
+from posthorn_campaigns.domain.errors import ListNotFound
+from posthorn_common.clock import Clock, new_id
+from posthorn_common.events import event
+from posthorn_contracts.campaigns.v1 import ContactUnsubscribed, ContactUnsubscribedData
+
+
+@dataclass(frozen=True, slots=True)
+class CountedList:
+    """A list and how many contacts are subscribed to it."""
+
+    contact_list: ContactList
+    contact_count: int
+
+
+class ManagingLists:
+    """The use cases of lists."""
+
+    def __init__(self, *, new_unit_of_work: NewUnitOfWork, clock: Clock) -> None:
+        self._new_unit_of_work = new_unit_of_work
+        self._clock = clock
+
+    async def add(self, organisation_id: UUID, name: str, description: str) -> ContactList:
+        """Add an empty list."""
+        contact_list = ContactList(
+            id=new_id(),
+            organisation_id=organisation_id,
+            name=name,
+            description=description,
+            created_at=self._clock.now(),
+        )
+        async with self._new_unit_of_work() as uow:
+            await uow.lists.add(contact_list)
+        return contact_list
+
+    async def get(self, organisation_id: UUID, list_id: UUID) -> CountedList:
+        """Return a list. Raises ListNotFound."""
+        async with self._new_unit_of_work() as uow:
+            contact_list = await uow.lists.get(organisation_id, list_id)
+            return CountedList(contact_list, await uow.lists.contact_count(organisation_id, list_id))
+
+    async def find(self, organisation_id: UUID, after: UUID | None, limit: int) -> list[ContactList]:
+        """Return lists by id."""
+        async with self._new_unit_of_work() as uow:
+            return await uow.lists.page(organisation_id, after, limit)
+
+    async def change(
+        self, organisation_id: UUID, list_id: UUID, *, name: str | None, description: str | None
+    ) -> ContactList:
+        """Change name or description; None leaves it as it is. Raises ListNotFound."""
+        async with self._new_unit_of_work() as uow:
+            before = await uow.lists.get(organisation_id, list_id, lock=True)
+            changed = replace(
+                before,
+                name=before.name if name is None else name,
+                description=before.description if description is None else description,
+            )
+            await uow.lists.save(changed)
+        return changed
+
+    async def delete(self, organisation_id: UUID, list_id: UUID) -> None:
+        """Delete a list; its contacts stay. Raises ListNotFound."""
+        async with self._new_unit_of_work() as uow:
+            await uow.lists.delete(organisation_id, list_id)
+
+    async def subscribe(self, organisation_id: UUID, list_id: UUID, contact_id: UUID) -> None:
+        """Put a contact on a list, also one who has left it. Idempotent. Raises ListNotFound, ContactNotFound."""
+        async with self._new_unit_of_work() as uow:
+            if await uow.lists.missing(organisation_id, [list_id]):
+                raise ListNotFound
+            await uow.contacts.get(organisation_id, contact_id, lock=True)
+            await uow.contacts.subscribe(organisation_id, [contact_id], [list_id], self._clock.now())
+
+    async def unsubscribe(self, organisation_id: UUID, list_id: UUID, contact_id: UUID) -> None:
+        """Take a contact off a list. Idempotent. Raises ListNotFound, ContactNotFound."""
+        async with self._new_unit_of_work() as uow:
+            await uow.lists.get(organisation_id, list_id)
+            await uow.contacts.get(organisation_id, contact_id, lock=True)
+            left = await uow.contacts.unsubscribe(organisation_id, contact_id, [list_id], self._clock.now())
+            if left:
+                data = ContactUnsubscribedData(contact_id=contact_id, list_ids=tuple(left), method="api")
+                await uow.publish(event(ContactUnsubscribed, contact_id, organisation_id, data, self._clock))

@@ -1,0 +1,175 @@
+"""What the use cases of contacts, lists and imports need from outside."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Protocol
+from uuid import UUID
+
+from posthorn_campaigns.domain.audience import Contact, ContactList, ContactStatus
+from posthorn_campaigns.domain.imports import ChunkOfRows, Import, ImportFailure, ImportStatus, RejectedRow, TakenIn
+
+
+class Contacts(Protocol):
+    """Stored contacts and their subscriptions. An organisation sees only its own."""
+
+    async def add(self, contact: Contact, list_ids: Sequence[UUID]) -> None:
+        """Raises ContactExists."""
+        ...
+
+    async def get(self, organisation_id: UUID, contact_id: UUID, *, lock: bool = False) -> Contact:
+        """Return the contact, locked until the transaction ends if so wished. Raises ContactNotFound."""
+        ...
+
+    async def lists_of(self, organisation_id: UUID, contact_ids: Sequence[UUID]) -> Mapping[UUID, list[UUID]]:
+        """Return the lists that each of the contacts is subscribed to."""
+        ...
+
+    async def save(self, contact: Contact) -> None:
+        """Store names, address and attributes. Raises ContactExists when the address belongs to another contact."""
+        ...
+
+    async def delete(self, organisation_id: UUID, contact_id: UUID) -> None:
+        """Raises ContactNotFound."""
+        ...
+
+    async def page(
+        self,
+        organisation_id: UUID,
+        *,
+        list_id: UUID | None,
+        status: ContactStatus | None,
+        search: str | None,
+        after: UUID | None,
+        limit: int,
+    ) -> list[Contact]:
+        """Return contacts by id; `search` is the beginning of an address, of a full name or of a last name."""
+        ...
+
+    async def audience_page(
+        self, organisation_id: UUID, list_ids: Sequence[UUID], after: UUID | None, limit: int
+    ) -> list[Contact]:
+        """Return active contacts that are subscribed to any of the lists, each once, by id; fewer only at the end."""
+        ...
+
+    async def set_status(
+        self, organisation_id: UUID | None, contact_id: UUID, status: ContactStatus, now: datetime
+    ) -> UUID | None:
+        """Give the contact the status if it may replace the present one (domain.audience.REPLACES).
+
+        Return the contact's organisation if the status has changed; None if not, or if there is no such contact.
+        Without an organisation: for events and signed links.
+        """
+        ...
+
+    async def subscribe(
+        self, organisation_id: UUID, contact_ids: Sequence[UUID], list_ids: Sequence[UUID], now: datetime
+    ) -> None:
+        """Put contacts on lists, also on those that they had left."""
+        ...
+
+    async def unsubscribe(
+        self, organisation_id: UUID, contact_id: UUID, list_ids: Sequence[UUID], now: datetime
+    ) -> list[UUID]:
+        """Return the lists that the contact has left by this."""
+        ...
+
+
+class Lists(Protocol):
+    """Stored lists."""
+
+    async def add(self, contact_list: ContactList) -> None: ...
+    async def get(self, organisation_id: UUID, list_id: UUID, *, lock: bool = False) -> ContactList:
+        """Raises ListNotFound."""
+        ...
+
+    async def contact_count(self, organisation_id: UUID, list_id: UUID) -> int:
+        """Return how many contacts are subscribed."""
+        ...
+
+    async def page(self, organisation_id: UUID, after: UUID | None, limit: int) -> list[ContactList]: ...
+    async def save(self, contact_list: ContactList) -> None: ...
+    async def delete(self, organisation_id: UUID, list_id: UUID) -> None:
+        """Raises ListNotFound."""
+        ...
+
+    async def missing(self, organisation_id: UUID, list_ids: Sequence[UUID]) -> list[UUID]:
+        """Return which of the lists do not exist; the others cannot be deleted until the transaction ends."""
+        ...
+
+
+class Imports(Protocol):
+    """Stored imports, their files and their errors."""
+
+    async def add(self, job: Import) -> None:
+        """Store an import whose file is still coming in."""
+        ...
+
+    async def add_piece(self, job: Import, number: int, data: bytes) -> bool:
+        """Store a piece of the file; False if the upload has been given up meanwhile."""
+        ...
+
+    async def ready(self, job: Import) -> bool:
+        """Hand the import, its file complete, to the workers; False if the upload has been given up meanwhile."""
+        ...
+
+    async def discard(self, job: Import) -> None:
+        """Drop an import whose file did not come in."""
+        ...
+
+    async def discard_abandoned(self) -> int:
+        """Drop imports whose upload has died; return how many."""
+        ...
+
+    async def get(self, organisation_id: UUID, import_id: UUID) -> Import:
+        """Raises ImportNotFound."""
+        ...
+
+    async def page(self, organisation_id: UUID, after: UUID | None, limit: int) -> list[Import]: ...
+    async def rejected_rows(
+        self, organisation_id: UUID, import_id: UUID, after_row: int, limit: int
+    ) -> list[RejectedRow]: ...
+    async def lease(self, import_id: UUID, seconds: int) -> Import | None:
+        """Take an open import that nobody works on. `lease_epoch` is the fencing number of the lease."""
+        ...
+
+    async def release(self, job: Import) -> None:
+        """Give an import back before its lease ends."""
+        ...
+
+    async def piece(self, import_id: UUID, number: int) -> bytes:
+        """Return a piece of the file; empty after the last."""
+        ...
+
+    async def hold(self, job: Import, lease_seconds: int) -> bool:
+        """Lock the import for this transaction and prolong the lease; False if it is lost or the import cancelled."""
+        ...
+
+    async def take_in(self, job: Import, chunk: ChunkOfRows, now: datetime) -> TakenIn:
+        """Store a chunk's contacts and subscriptions, set by set."""
+        ...
+
+    async def save_progress(self, job: Import, rejected: Sequence[RejectedRow]) -> None:
+        """Store counters, position and rejected rows."""
+        ...
+
+    async def finish(self, job: Import, status: ImportStatus, failure: ImportFailure | None = None) -> bool:
+        """End an import and drop its file; False if the lease is lost or the import cancelled."""
+        ...
+
+    async def cancel(self, organisation_id: UUID, import_id: UUID) -> bool:
+        """End an open import and drop its file; False if it is not open."""
+        ...
+
+    async def due(self) -> list[tuple[UUID, int]]:
+        """Return open imports that nobody works on, each with the fencing number of its last lease."""
+        ...
+
+
+class ImportBell(Protocol):
+    """Wakes a worker for an import."""
+
+    async def ring(self, import_id: UUID, lease_epoch: int) -> None:
+        """Raises TransientError when Redis is away: log it, the reconciler rings again."""
+        ...

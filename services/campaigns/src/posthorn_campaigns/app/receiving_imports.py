@@ -1,0 +1,165 @@
+"""CSV files come in, and what their senders may ask about them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from uuid import UUID
+
+import structlog
+
+from posthorn_campaigns.app.ports import NewUnitOfWork
+from posthorn_campaigns.app.ports_audience import ImportBell
+from posthorn_campaigns.domain.csv_files import Transcoder, header_of
+from posthorn_campaigns.domain.errors import ImportNotFound, ImportTooLarge, InvalidTransition
+from posthorn_campaigns.domain.imports import PIECE_BYTES, FileFormat, Import, ImportMode, ImportStatus, RejectedRow
+from posthorn_common.clock import Clock, new_id
+from posthorn_common.errors import TransientError
+
+log = structlog.get_logger(__name__)
+
+_HEAD_BYTES = PIECE_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class NewImport:
+    """A file to import. Without a delimiter it is detected; `charset` is what the sender says of the encoding."""
+
+    list_id: UUID | None
+    mode: ImportMode
+    delimiter: str | None = None
+    charset: str | None = None
+
+
+class ReceivingImports:
+    """The use cases of imports for those who ask for them."""
+
+    def __init__(self, *, new_unit_of_work: NewUnitOfWork, bell: ImportBell, clock: Clock, max_bytes: int) -> None:
+        self._new_unit_of_work = new_unit_of_work
+        self._bell = bell
+        self._clock = clock
+        self._max_bytes = max_bytes
+
+    async def receive(self, organisation_id: UUID, wanted: NewImport, body: AsyncIterator[bytes]) -> Import:
+        """Store a file, in short transactions and never whole in memory, and have it imported.
+
+        Nothing is left of a file that does not come in whole. Raises ListNotFound, ImportTooLarge, UnreadableFile,
+        MissingEmailColumn, InvalidColumn, DuplicateColumn, TooManyColumns.
+        """
+        transcoder = Transcoder(wanted.charset)
+        if wanted.list_id is not None:
+            async with self._new_unit_of_work() as uow:
+                await uow.lists.get(organisation_id, wanted.list_id)
+        pieces = _transcoded(self._limited(body), transcoder)
+        head = await anext(pieces, b"")
+        header = header_of(head, transcoder.encoding, wanted.delimiter, whole=len(head) < PIECE_BYTES)
+        job = Import(
+            id=new_id(),
+            organisation_id=organisation_id,
+            list_id=wanted.list_id,
+            mode=wanted.mode,
+            status=ImportStatus.UPLOADING,
+            format=FileFormat(transcoder.encoding, header.delimiter, header.columns),
+            bytes_total=0,
+            bytes_read=header.end,
+            created_at=self._clock.now(),
+        )
+        async with self._new_unit_of_work() as uow:
+            await uow.imports.add(job)
+        try:
+            job = await self._store(job, head, pieces, transcoder)
+        except BaseException:  # the sender may have gone, which cancels this task
+            await asyncio.shield(self._discard(job))
+            raise
+        await self._ring(job)
+        return job
+
+    async def get(self, organisation_id: UUID, import_id: UUID) -> Import:
+        """Return an import. Raises ImportNotFound."""
+        async with self._new_unit_of_work() as uow:
+            return await uow.imports.get(organisation_id, import_id)
+
+    async def find(self, organisation_id: UUID, after: UUID | None, limit: int) -> list[Import]:
+        """Return imports, newest first."""
+        async with self._new_unit_of_work() as uow:
+            return await uow.imports.page(organisation_id, after, limit)
+
+    async def rejected_rows(
+        self, organisation_id: UUID, import_id: UUID, after_row: int, limit: int
+    ) -> list[RejectedRow]:
+        """Return rejected rows in the order of the file. Raises ImportNotFound."""
+        async with self._new_unit_of_work() as uow:
+            await uow.imports.get(organisation_id, import_id)
+            return await uow.imports.rejected_rows(organisation_id, import_id, after_row, limit)
+
+    async def cancel(self, organisation_id: UUID, import_id: UUID) -> Import:
+        """End an import before its next chunk; what is imported stays. Idempotent.
+
+        Raises ImportNotFound, and InvalidTransition for an import that has ended otherwise.
+        """
+        async with self._new_unit_of_work() as uow:
+            await uow.imports.cancel(organisation_id, import_id)
+            job = await uow.imports.get(organisation_id, import_id)
+        if job.status is not ImportStatus.CANCELLED:
+            raise InvalidTransition("import", job.status, ImportStatus.CANCELLED)
+        return job
+
+    async def discard_abandoned_uploads(self) -> None:
+        """Drop what is left of uploads whose process died."""
+        async with self._new_unit_of_work() as uow:
+            discarded = await uow.imports.discard_abandoned()
+        if discarded:
+            log.info("abandoned_uploads_discarded", uploads=discarded)
+
+    async def _limited(self, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        received = 0
+        async for block in body:
+            received += len(block)
+            if received > self._max_bytes:
+                raise ImportTooLarge(self._max_bytes)
+            yield block
+
+    async def _store(self, job: Import, head: bytes, rest: AsyncIterator[bytes], transcoder: Transcoder) -> Import:
+        await self._store_piece(job, 0, head)
+        number, total = 1, len(head)
+        async for piece in rest:
+            await self._store_piece(job, number, piece)
+            number, total = number + 1, total + len(piece)
+        job = replace(job, bytes_total=total, format=replace(job.format, encoding=transcoder.encoding))
+        async with self._new_unit_of_work() as uow:
+            if not await uow.imports.ready(job):
+                raise ImportNotFound
+        return replace(job, status=ImportStatus.PENDING)
+
+    async def _store_piece(self, job: Import, number: int, piece: bytes) -> None:
+        async with self._new_unit_of_work() as uow:
+            if not await uow.imports.add_piece(job, number, piece):
+                raise ImportNotFound
+
+    async def _discard(self, job: Import) -> None:
+        async with self._new_unit_of_work() as uow:
+            await uow.imports.discard(job)
+
+    async def _ring(self, job: Import) -> None:
+        try:
+            await self._bell.ring(job.id, job.lease_epoch)
+        except TransientError as error:
+            log.warning("import_not_announced", import_id=str(job.id), error=str(error))
+
+
+async def _transcoded(body: AsyncIterator[bytes], transcoder: Transcoder) -> AsyncIterator[bytes]:
+    """Yield the file in pieces of PIECE_BYTES, in an encoding that keeps ASCII."""
+    received, made = bytearray(), bytearray()
+    async for block in body:
+        received += block
+        while len(received) >= PIECE_BYTES:
+            made += transcoder.feed(bytes(received[:PIECE_BYTES]), last=False)
+            del received[:PIECE_BYTES]
+            while len(made) >= PIECE_BYTES:
+                yield bytes(made[:PIECE_BYTES])
+                del made[:PIECE_BYTES]
+    made += transcoder.feed(bytes(received), last=True)
+    while made:
+        yield bytes(made[:PIECE_BYTES])
+        del made[:PIECE_BYTES]

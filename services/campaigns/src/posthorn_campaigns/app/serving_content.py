@@ -1,0 +1,83 @@
+"""What other services read of a started campaign: content, audience, links."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from posthorn_campaigns.app.ports import NewUnitOfWork
+from posthorn_campaigns.domain.campaigns import Campaign
+from posthorn_campaigns.domain.errors import CampaignNotFound
+from posthorn_campaigns.domain.templates import MessageContent, merge_fields_of
+from posthorn_contracts.campaigns.internal_v1 import AudienceMember, AudiencePage, CampaignContent, CampaignLinks
+from posthorn_contracts.campaigns.v1 import TrackedLink
+
+
+class ServingContent:
+    """The queries of mailer and analytics. All raise CampaignNotFound for a campaign that has not started."""
+
+    def __init__(self, *, new_unit_of_work: NewUnitOfWork, public_base: str) -> None:
+        self._new_unit_of_work = new_unit_of_work
+        self._host = urlsplit(public_base).hostname or "localhost"
+
+    async def content(self, campaign_id: UUID) -> CampaignContent:
+        """Return what the campaign sends."""
+        campaign, content = await self._started(campaign_id)
+        if campaign.template_version_id is None:
+            raise CampaignNotFound
+        return CampaignContent(
+            campaign_id=campaign.id,
+            organisation_id=campaign.organisation_id,
+            template_version_id=campaign.template_version_id,
+            name=campaign.name,
+            subject=content.subject,
+            html=content.html,
+            text=content.text,
+            from_name=campaign.from_name,
+            from_email=campaign.from_email,
+            reply_to=campaign.reply_to,
+            list_id=self._list_id(campaign),
+            track_opens=campaign.track_opens,
+            track_clicks=campaign.track_clicks,
+            links=_tracked(content),
+        )
+
+    async def links(self, campaign_id: UUID) -> CampaignLinks:
+        """Return the campaign's link table."""
+        campaign, content = await self._started(campaign_id)
+        return CampaignLinks(
+            campaign_id=campaign.id,
+            organisation_id=campaign.organisation_id,
+            name=campaign.name,
+            links=_tracked(content),
+        )
+
+    async def audience(self, campaign_id: UUID, after: UUID | None, limit: int) -> AudiencePage:
+        """Return those who are to be mailed, by contact id, as the lists are now."""
+        async with self._new_unit_of_work() as uow:
+            campaign = await uow.campaigns.find(campaign_id)
+            content = await uow.campaigns.content(campaign_id)
+            contacts = await uow.contacts.audience_page(campaign.organisation_id, campaign.list_ids, after, limit)
+        members = tuple(
+            AudienceMember(
+                contact_id=contact.id,
+                email=contact.email,
+                fields=merge_fields_of(contact.as_template_fields(), content.fields),
+            )
+            for contact in contacts
+        )
+        return AudiencePage(members=members, next_cursor=str(contacts[-1].id) if len(contacts) == limit else None)
+
+    async def _started(self, campaign_id: UUID) -> tuple[Campaign, MessageContent]:
+        async with self._new_unit_of_work() as uow:
+            return await uow.campaigns.find(campaign_id), await uow.campaigns.content(campaign_id)
+
+    def _list_id(self, campaign: Campaign) -> str:
+        # Of the list, so that recipients can filter by it; a mailing to several lists is one of the organisation.
+        lists = campaign.list_ids
+        label = lists[0] if len(lists) == 1 else campaign.organisation_id
+        return f"{label.hex}.{self._host}"
+
+
+def _tracked(content: MessageContent) -> tuple[TrackedLink, ...]:
+    return tuple(TrackedLink(number=link.number, url=link.url) for link in content.links)

@@ -1,0 +1,59 @@
+"""Recipients leave, by the link in a message. The signed token is all they need to show."""
+
+from __future__ import annotations
+
+from typing import Literal
+from uuid import UUID
+
+from posthorn_campaigns.app.ports import NewUnitOfWork
+from posthorn_campaigns.domain.audience import ContactStatus
+from posthorn_common.clock import Clock
+from posthorn_common.events import event
+from posthorn_contracts.campaigns.v1 import (
+    ContactRef,
+    ContactResubscribed,
+    ContactUnsubscribed,
+    ContactUnsubscribedData,
+)
+from posthorn_contracts.recipient_tokens import RecipientToken
+
+Method = Literal["page", "one_click"]
+
+
+class Unsubscribing:
+    """The use cases of recipients. All raise InvalidRecipientToken, and may be repeated."""
+
+    def __init__(self, *, new_unit_of_work: NewUnitOfWork, clock: Clock, link_secret: bytes) -> None:
+        self._new_unit_of_work = new_unit_of_work
+        self._clock = clock
+        self._link_secret = link_secret
+
+    def check(self, token: str) -> None:
+        """Raise unless the token is ours."""
+        self._recipient(token)
+
+    async def unsubscribe(self, token: str, method: Method) -> None:
+        """Mail the recipient nothing any more. Who has been erased meanwhile is not mailed anyway."""
+        recipient = self._recipient(token)
+        async with self._new_unit_of_work() as uow:
+            organisation_id = await uow.contacts.set_status(
+                None, recipient.contact_id, ContactStatus.UNSUBSCRIBED, self._clock.now()
+            )
+            if organisation_id is None:
+                return
+            data = ContactUnsubscribedData(
+                contact_id=recipient.contact_id, campaign_id=recipient.campaign_id, method=method
+            )
+            await uow.publish(event(ContactUnsubscribed, recipient.contact_id, organisation_id, data, self._clock))
+
+    async def resubscribe(self, token: str) -> None:
+        """Take back an unsubscription."""
+        contact_id: UUID = self._recipient(token).contact_id
+        async with self._new_unit_of_work() as uow:
+            organisation_id = await uow.contacts.set_status(None, contact_id, ContactStatus.ACTIVE, self._clock.now())
+            if organisation_id is not None:
+                data = ContactRef(contact_id=contact_id)
+                await uow.publish(event(ContactResubscribed, contact_id, organisation_id, data, self._clock))
+
+    def _recipient(self, token: str) -> RecipientToken:
+        return RecipientToken.verify(token, self._link_secret)

@@ -1,0 +1,1 @@
+"""Rules of audiences, templates and campaigns. Standard library only."""

@@ -1,0 +1,227 @@
+"""A campaign: what it is, and the states it goes through."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from uuid import UUID
+
+from posthorn_campaigns.domain.errors import (
+    CampaignNotEditable,
+    CampaignRunning,
+    InvalidTransition,
+    ScheduleInvalid,
+)
+
+_PAST_TOLERANCE = timedelta(seconds=60)
+_FARTHEST = timedelta(days=366)
+MAX_NAME_CHARACTERS = 200
+_COPY = " (copy)"
+
+
+class CampaignStatus(StrEnum):
+    """The states of a campaign."""
+
+    DRAFT = "draft"
+    """Being written."""
+    SCHEDULED = "scheduled"
+    """Will start at `scheduled_at`."""
+    SENDING = "sending"
+    """Content is pinned; the mailer plans and sends."""
+    PAUSED = "paused"
+    """Nothing is sent until it is resumed."""
+    COMPLETED = "completed"
+    """Every recipient is in a final state."""
+    COMPLETED_WITH_ERRORS = "completed_with_errors"
+    """As completed, but some deliveries failed or are in doubt."""
+    CANCELLED = "cancelled"
+    """Nothing more will ever be sent."""
+    FAILED = "failed"
+    """It could not be started; `failure_reason` says why."""
+
+
+_S = CampaignStatus
+TRANSITIONS: dict[CampaignStatus, frozenset[CampaignStatus]] = {
+    _S.DRAFT: frozenset({_S.SCHEDULED}),
+    _S.SCHEDULED: frozenset({_S.DRAFT, _S.SENDING, _S.CANCELLED, _S.FAILED}),
+    _S.SENDING: frozenset({_S.PAUSED, _S.COMPLETED, _S.COMPLETED_WITH_ERRORS, _S.CANCELLED, _S.FAILED}),
+    # The last deliveries may end while the campaign is paused.
+    _S.PAUSED: frozenset({_S.SENDING, _S.COMPLETED, _S.COMPLETED_WITH_ERRORS, _S.CANCELLED, _S.FAILED}),
+    _S.COMPLETED: frozenset(),
+    # By retry-failed; and when the last delivery in doubt turns out well.
+    _S.COMPLETED_WITH_ERRORS: frozenset({_S.SENDING, _S.COMPLETED}),
+    _S.CANCELLED: frozenset(),
+    _S.FAILED: frozenset(),
+}
+EDITABLE = frozenset({_S.DRAFT, _S.SCHEDULED})
+RUNNING = frozenset({_S.SCHEDULED, _S.SENDING, _S.PAUSED})
+_COMPLETED = frozenset({_S.COMPLETED, _S.COMPLETED_WITH_ERRORS})
+_MAY_COMPLETE = frozenset({_S.SENDING, _S.PAUSED, _S.COMPLETED_WITH_ERRORS})
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Recipients by outcome."""
+
+    audience: int = 0
+    sent: int = 0
+    bounced: int = 0
+    failed: int = 0
+    suppressed: int = 0
+    cancelled: int = 0
+    ambiguous: int = 0
+
+    @property
+    def has_errors(self) -> bool:
+        """Whether something failed or is in doubt."""
+        return self.failed + self.ambiguous > 0
+
+
+@dataclass(frozen=True, slots=True)
+class Campaign:
+    """A campaign. `version` grows with every change; an update that starts from an older one is refused.
+
+    `live_counts` move while it is sent, as outcomes are told. `final_counts` were told when the last delivery ended, at
+    `final_counts_at`, and add up.
+    """
+
+    id: UUID
+    organisation_id: UUID
+    name: str
+    status: CampaignStatus
+    version: int
+    template_id: UUID
+    list_ids: tuple[UUID, ...]
+    from_name: str
+    from_email: str
+    reply_to: str | None
+    relay_id: UUID | None
+    track_opens: bool
+    track_clicks: bool
+    created_at: datetime
+    updated_at: datetime
+    template_version_id: UUID | None = None
+    scheduled_at: datetime | None = None
+    started_at: datetime | None = None
+    paused_at: datetime | None = None
+    completed_at: datetime | None = None
+    live_counts: Counts = field(default_factory=Counts)
+    final_counts: Counts | None = None
+    final_counts_at: datetime | None = None
+    notice: str | None = None
+    failure_reason: str | None = None
+
+    @property
+    def counts(self) -> Counts:
+        """What to show: outcomes arrive in no certain order, so that only final counts are exact at the end."""
+        return self.final_counts if self.final_counts and self.status in _COMPLETED else self.live_counts
+
+    def schedule(self, at: datetime, now: datetime) -> Campaign:
+        """Plan the start. Raises ScheduleInvalid, InvalidTransition."""
+        if at < now - _PAST_TOLERANCE:
+            raise ScheduleInvalid("scheduled_in_the_past", "The time to start lies in the past.")
+        if at > now + _FARTHEST:
+            raise ScheduleInvalid("scheduled_too_late", "The time to start lies more than a year ahead.")
+        if self.status is not CampaignStatus.SCHEDULED:  # scheduling anew is fine
+            self._check(CampaignStatus.SCHEDULED)
+        return replace(self, status=CampaignStatus.SCHEDULED, scheduled_at=at)
+
+    def unschedule(self) -> Campaign:
+        """Back to a draft."""
+        return replace(self._to(CampaignStatus.DRAFT), scheduled_at=None)
+
+    def start(self, template_version_id: UUID, now: datetime) -> Campaign:
+        """Begin to send."""
+        if self.status is not CampaignStatus.SCHEDULED:
+            raise InvalidTransition("campaign", self.status, CampaignStatus.SENDING)
+        return replace(self._to(CampaignStatus.SENDING), template_version_id=template_version_id, started_at=now)
+
+    def pause(self, now: datetime) -> Campaign:
+        """Hold."""
+        return replace(self._to(CampaignStatus.PAUSED), paused_at=now)
+
+    def resume(self) -> Campaign:
+        """Go on."""
+        if self.status is not CampaignStatus.PAUSED:
+            raise InvalidTransition("campaign", self.status, CampaignStatus.SENDING)
+        return replace(self._to(CampaignStatus.SENDING), paused_at=None)
+
+    def cancel(self, now: datetime) -> Campaign:
+        """End for good."""
+        return replace(self._to(CampaignStatus.CANCELLED), completed_at=now, paused_at=None, notice=None)
+
+    def fail(self, reason: str, now: datetime) -> Campaign:
+        """It cannot be sent at all."""
+        return replace(
+            self._to(CampaignStatus.FAILED), failure_reason=reason, completed_at=now, paused_at=None, notice=None
+        )
+
+    def settle(self, counts: Counts, told_at: datetime, now: datetime) -> Campaign:
+        """Take in the final counts that the mailer told at `told_at`; what was told earlier than known changes nothing.
+
+        A campaign that is sending or paused is then completed. One that had completed with errors may turn out well:
+        somebody has resolved the deliveries in doubt. What has ended in another way stays as it is.
+        """
+        if self.final_counts_at is not None and told_at <= self.final_counts_at:
+            return self
+        settled = replace(self, final_counts=counts, final_counts_at=told_at)
+        status = CampaignStatus.COMPLETED_WITH_ERRORS if counts.has_errors else CampaignStatus.COMPLETED
+        if self.status not in _MAY_COMPLETE or self.status is status:
+            return replace(self, final_counts=counts, final_counts_at=told_at)
+        return replace(
+            self._to(status),
+            final_counts=counts,
+            final_counts_at=told_at,
+            completed_at=now,
+            paused_at=None,
+            notice=None,
+        )
+
+    def retry_failed(self) -> Campaign:
+        """Try the failed deliveries again."""
+        if self.status is not CampaignStatus.COMPLETED_WITH_ERRORS:
+            raise InvalidTransition("campaign", self.status, CampaignStatus.SENDING)
+        return replace(self._to(CampaignStatus.SENDING), completed_at=None, notice=None)
+
+    def duplicate(self, id: UUID, now: datetime) -> Campaign:  # noqa: A002  the field's name
+        """Return a draft with the same content."""
+        return Campaign(
+            id=id,
+            organisation_id=self.organisation_id,
+            name=_copy_name(self.name),
+            status=CampaignStatus.DRAFT,
+            version=1,
+            template_id=self.template_id,
+            list_ids=self.list_ids,
+            from_name=self.from_name,
+            from_email=self.from_email,
+            reply_to=self.reply_to,
+            relay_id=self.relay_id,
+            track_opens=self.track_opens,
+            track_clicks=self.track_clicks,
+            created_at=now,
+            updated_at=now,
+        )
+
+    def check_editable(self) -> None:
+        """Raise CampaignNotEditable once the campaign has started."""
+        if self.status not in EDITABLE:
+            raise CampaignNotEditable(self.status)
+
+    def check_deletable(self) -> None:
+        """Raise CampaignRunning while the campaign will be or is being sent."""
+        if self.status in RUNNING:
+            raise CampaignRunning(self.status)
+
+    def _to(self, status: CampaignStatus) -> Campaign:
+        self._check(status)
+        return replace(self, status=status)
+
+    def _check(self, status: CampaignStatus) -> None:
+        if status not in TRANSITIONS[self.status]:
+            raise InvalidTransition("campaign", self.status, status)
+
+
+def _copy_name(name: str) -> str:
+    return f"{name[: MAX_NAME_CHARACTERS - len(_COPY)]}{_COPY}"

@@ -1,0 +1,266 @@
+"""What can be wrong, each with a stable code.
+
+CampaignsError
+├── NotFound                 ContactNotFound, ListNotFound, ImportNotFound, TemplateNotFound, CampaignNotFound
+├── Conflict                 ContactExists, InvalidTransition, CampaignNotEditable, CampaignRunning, TemplateInUse,
+│                            StaleCampaign, MessageRefused
+├── TooLarge                 ImportTooLarge
+└── Invalid                  InvalidAttributes, UnreadableFile, MissingEmailColumn, InvalidColumn, DuplicateColumn,
+                             TooManyColumns, ScheduleInvalid, TemplateInvalid, NoSuchReference
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+
+class CampaignsError(Exception):
+    """A rule of the campaigns service says no."""
+
+    code: ClassVar[str] = "campaigns_error"
+
+    @property
+    def details(self) -> Mapping[str, Any]:
+        """Facts for programs."""
+        return {}
+
+
+class NotFound(CampaignsError):
+    """There is no such thing in the caller's organisation."""
+
+    noun: ClassVar[str] = "thing"
+
+    def __init__(self) -> None:
+        super().__init__(f"There is no such {self.noun}.")
+
+
+class ContactNotFound(NotFound):
+    """There is no such contact."""
+
+    code, noun = "contact_not_found", "contact"
+
+
+class ListNotFound(NotFound):
+    """There is no such list."""
+
+    code, noun = "list_not_found", "list"
+
+
+class ImportNotFound(NotFound):
+    """There is no such import."""
+
+    code, noun = "import_not_found", "import"
+
+
+class TemplateNotFound(NotFound):
+    """There is no such template."""
+
+    code, noun = "template_not_found", "template"
+
+
+class CampaignNotFound(NotFound):
+    """There is no such campaign."""
+
+    code, noun = "campaign_not_found", "campaign"
+
+
+class Conflict(CampaignsError):
+    """It cannot be done as things stand."""
+
+
+class ContactExists(Conflict):
+    """Another contact of the organisation has this address."""
+
+    code = "contact_exists"
+
+    def __init__(self, contact_id: object) -> None:
+        super().__init__("A contact with this e-mail address exists.")
+        self._contact_id = contact_id
+
+    @property
+    def details(self) -> Mapping[str, Any]:
+        """The contact that exists."""
+        return {"contact_id": str(self._contact_id)}
+
+
+class InvalidTransition(Conflict):
+    """The state does not allow it."""
+
+    code = "invalid_transition"
+
+    def __init__(self, noun: str, current: str, requested: str) -> None:
+        super().__init__(f"A {noun} that is {current} cannot become {requested}.")
+        self.current = current
+        self.requested = requested
+
+    @property
+    def details(self) -> Mapping[str, Any]:
+        """Both states."""
+        return {"current": self.current, "requested": self.requested}
+
+
+class CampaignNotEditable(Conflict):
+    """A campaign is changed only before it starts."""
+
+    code = "campaign_not_editable"
+
+    def __init__(self, status: str) -> None:
+        super().__init__(f"A campaign that is {status} cannot be changed. Duplicate it instead.")
+
+
+class CampaignRunning(Conflict):
+    """A campaign that is being sent cannot be deleted."""
+
+    code = "campaign_running"
+
+    def __init__(self, status: str) -> None:
+        super().__init__(f"A campaign that is {status} cannot be deleted. Cancel it first.")
+
+
+class StaleCampaign(Conflict):
+    """Somebody else changed the campaign at the same moment."""
+
+    code = "campaign_changed"
+
+    def __init__(self) -> None:
+        super().__init__("The campaign was changed at the same moment. Read it again.")
+
+
+class TemplateInUse(Conflict):
+    """A campaign that will be sent uses the template."""
+
+    code = "template_in_use"
+
+    def __init__(self) -> None:
+        super().__init__("A campaign that is scheduled uses this template.")
+
+
+class MessageRefused(Conflict):
+    """The mailer does not take the message, for instance because the organisation has no relay."""
+
+    code = "message_refused"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"The message cannot be sent: {reason}.")
+        self._reason = reason
+
+    @property
+    def details(self) -> Mapping[str, Any]:
+        """The mailer's own code."""
+        return {"reason": self._reason}
+
+
+class Invalid(CampaignsError):
+    """The request makes no sense."""
+
+
+class InvalidAttributes(Invalid):
+    """Attributes of a contact that cannot be stored or used."""
+
+    code = "invalid_attributes"
+
+    def __init__(self, rule: str) -> None:
+        super().__init__(f"The attributes are not valid: {rule}.")
+
+
+class MissingEmailColumn(Invalid):
+    """The CSV file has no column with addresses."""
+
+    code = "missing_email_column"
+
+    def __init__(self) -> None:
+        super().__init__("The header needs a column named email.")
+
+
+class InvalidColumn(Invalid):
+    """A column of the CSV file has a name that templates could not use."""
+
+    code = "invalid_column"
+
+    def __init__(self, position: int) -> None:
+        super().__init__(f"The name of column {position} needs 1 to 64 letters a-z, digits or underscores.")
+        self._position = position
+
+    @property
+    def details(self) -> Mapping[str, Any]:
+        """The column, counted from 1."""
+        return {"column": self._position}
+
+
+class DuplicateColumn(Invalid):
+    """Two columns of the CSV file have the same name."""
+
+    code = "duplicate_column"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"More than one column is named {name}.")
+
+
+class TooManyColumns(Invalid):
+    """The CSV file has more columns than a contact can have attributes."""
+
+    code = "too_many_columns"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"The file has more than {limit} columns.")
+
+
+class UnreadableFile(Invalid):
+    """The file is no CSV text in an encoding that can be told."""
+
+    code = "unreadable_file"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"The file cannot be read: {reason}.")
+
+
+class TooLarge(CampaignsError):
+    """More than is allowed."""
+
+
+class ImportTooLarge(TooLarge):
+    """The file is larger than is allowed."""
+
+    code = "body_too_large"
+
+    def __init__(self, max_bytes: int) -> None:
+        super().__init__(f"The file is larger than {max_bytes} bytes.")
+
+
+class ScheduleInvalid(Invalid):
+    """The time cannot be scheduled."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code  # type: ignore[misc]  # one class for the codes of one field
+
+
+class NoSuchReference(Invalid):
+    """The request names something that does not exist in the organisation."""
+
+    code = "unknown_reference"
+
+    def __init__(self, field: str) -> None:
+        super().__init__(f"{field} names something that does not exist.")
+        self._field = field
+
+    @property
+    def details(self) -> Mapping[str, Any]:
+        """The field."""
+        return {"field": self._field}
+
+
+class TemplateInvalid(Invalid):
+    """A part of a template cannot be used."""
+
+    def __init__(self, code: str, part: str, message: str, line: int | None) -> None:
+        where = f"{part}, line {line}" if line else part
+        super().__init__(f"{where}: {message}")
+        self.code = code  # type: ignore[misc]  # syntax, fuel and size have codes of their own
+        self._details = {"part": part, "line": line, "message": message}
+
+    @property
+    def details(self) -> Mapping[str, Any]:
+        """Part, line and message."""
+        return self._details

@@ -1,0 +1,165 @@
+"""CSV files on their way into the audience."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+PIECE_BYTES = 256 * 1024
+"""Files are stored in pieces of this size; only the last one is shorter."""
+
+MAX_FRUITLESS_LEASES = 5
+"""After so many workers in a row that got nothing done, an import fails."""
+
+MAX_STORED_ERRORS = 10_000
+"""Rejected rows of one import that are kept for its error report; all are counted."""
+
+
+class ImportStatus(StrEnum):
+    """Where an import stands. One that is `uploading` is not shown: its file is still coming in."""
+
+    UPLOADING = "uploading"
+    PENDING = "pending"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+OPEN = frozenset({ImportStatus.PENDING, ImportStatus.RUNNING})
+"""What a worker may take up, and what can be cancelled."""
+
+
+class ImportMode(StrEnum):
+    """What happens to contacts that exist: changed, or left as they are."""
+
+    UPSERT = "upsert"
+    CREATE_ONLY = "create_only"
+
+
+@dataclass(frozen=True, slots=True)
+class ImportFailure:
+    """Why an import as a whole failed."""
+
+    code: str
+    message: str
+
+
+LIST_DELETED = ImportFailure("list_not_found", "The list was deleted while the import ran.")
+WORKERS_DIED = ImportFailure("import_not_processable", "Workers gave up on the same rows again and again.")
+
+
+@dataclass(frozen=True, slots=True)
+class FileFormat:
+    """How to read a file: the encoding by Python's name, the delimiter, the columns in order."""
+
+    encoding: str
+    delimiter: str
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Import:
+    """A CSV file on its way into the audience.
+
+    `bytes_read` is where the next row begins in the file, `lease_epoch` the fencing number of the worker that has it,
+    `fruitless_leases` how many workers in a row got nothing done.
+    """
+
+    id: UUID
+    organisation_id: UUID
+    list_id: UUID | None
+    mode: ImportMode
+    status: ImportStatus
+    format: FileFormat
+    bytes_total: int
+    bytes_read: int
+    created_at: datetime
+    rows_read: int = 0
+    created: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    rejected: int = 0
+    failure: ImportFailure | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    lease_epoch: int = 0
+    fruitless_leases: int = 0
+
+    def after(self, chunk: ChunkOfRows, taken: TakenIn) -> Import:
+        """Return the import with a chunk taken in; what an address says again counts as unchanged."""
+        return replace(
+            self,
+            bytes_read=chunk.end,
+            rows_read=self.rows_read + chunk.rows_read,
+            created=self.created + taken.created,
+            updated=self.updated + taken.updated,
+            unchanged=self.unchanged + taken.unchanged + chunk.repeated,
+            rejected=self.rejected + len(chunk.rejected),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ImportedContact:
+    """A good row of a file. `email` is normalised; empty names were not given."""
+
+    email: str
+    first_name: str
+    last_name: str
+    attributes: dict[str, str]
+
+    def merged_with(self, later: ImportedContact) -> ImportedContact:
+        """Return what two rows of the same address say together; the later one wins where both say something."""
+        return ImportedContact(
+            email=self.email,
+            first_name=later.first_name or self.first_name,
+            last_name=later.last_name or self.last_name,
+            attributes={**self.attributes, **later.attributes},
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedRow:
+    """A row that was not imported. `row` counts from 1, without the header and empty lines."""
+
+    row: int
+    column: str
+    code: str
+    message: str
+
+
+@dataclass(slots=True)
+class ChunkOfRows:
+    """What one transaction of an import takes in. `end` is where the row after it begins in the file."""
+
+    mode: ImportMode
+    end: int
+    rows_read: int = 0
+    repeated: int = 0
+    contacts: dict[str, ImportedContact] = field(default_factory=dict)
+    rejected: list[RejectedRow] = field(default_factory=list)
+
+    def add(self, row: ImportedContact | RejectedRow) -> None:
+        """Take the next row in; of an address that comes again, the mode decides what counts."""
+        self.rows_read += 1
+        if isinstance(row, RejectedRow):
+            self.rejected.append(row)
+            return
+        known = self.contacts.get(row.email)
+        if known is None:
+            self.contacts[row.email] = row
+            return
+        self.repeated += 1
+        if self.mode is ImportMode.UPSERT:
+            self.contacts[row.email] = known.merged_with(row)
+
+
+@dataclass(frozen=True, slots=True)
+class TakenIn:
+    """What became of a chunk's contacts."""
+
+    created: int
+    updated: int
+    unchanged: int

@@ -1,0 +1,122 @@
+"""Templates and their versions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+CONTACT = "contact"
+ATTRIBUTES = "contact.attributes"
+CONTACT_FIELDS = ("email", "first_name", "last_name", "attributes")
+UNSUBSCRIBE_URL = "unsubscribe_url"
+CAMPAIGN_NAME = "campaign.name"
+SAMPLE_CONTACT: Mapping[str, Any] = {
+    "email": "ada.lovelace@example.com",
+    "first_name": "Ada",
+    "last_name": "Lovelace",
+    "attributes": {},
+}
+"""Whom templates are tried with when no real contact is given."""
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateSource:
+    """What somebody has written: MiniJinja sources. Without `text` it is made from the HTML."""
+
+    subject: str
+    html: str
+    text: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTemplate:
+    """A template in its newest version. Versions never change: campaigns pin one."""
+
+    id: UUID
+    organisation_id: UUID
+    name: str
+    version: int
+    version_id: UUID
+    source: TemplateSource
+    merge_fields: tuple[str, ...]
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedMessage:
+    """A template rendered for somebody. `warnings` says which fields were empty or are unknown."""
+
+    subject: str
+    html: str
+    text: str
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A link of a campaign's own link table."""
+
+    number: int
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class MessageContent:
+    """A template made ready for sending: sources that need only a recipient. `fields` names what they use."""
+
+    subject: str
+    html: str
+    text: str
+    links: tuple[Link, ...]
+    fields: tuple[str, ...]
+
+
+def merge_fields_of(contact: Mapping[str, Any], fields: Iterable[str]) -> dict[str, Any]:
+    """Return the part of a contact that a template uses, for instance `contact.first_name`.
+
+    A template that uses `contact` or `contact.attributes` as a whole gets the whole.
+    """
+    wanted = set(fields)
+    if CONTACT in wanted:
+        return dict(contact)
+    chosen: dict[str, Any] = {}
+    for field in wanted:
+        root, _, rest = field.partition(".")
+        name, _, below = rest.partition(".")
+        if root != CONTACT or name not in contact:
+            continue
+        if name != "attributes" or not below or ATTRIBUTES in wanted:
+            chosen[name] = contact[name]
+            continue
+        attribute = below.partition(".")[0]
+        if attribute in contact[name]:
+            chosen.setdefault(name, {})[attribute] = contact[name][attribute]
+    return chosen
+
+
+def warnings_about(fields: Iterable[str], contact: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return what will surprise the author: fields that nobody has, and fields that this contact does not have."""
+    found: list[str] = []
+    for field in sorted(set(fields)):
+        root, *path = field.split(".")
+        if field in {UNSUBSCRIBE_URL, CAMPAIGN_NAME, CONTACT, ATTRIBUTES}:
+            continue
+        if root != CONTACT or path[0] not in CONTACT_FIELDS:
+            known = f"; there is contact.{field}" if field in CONTACT_FIELDS else ""
+            found.append(f"{field} is not a field that templates have{known}.")
+        elif _value(contact, path) in (None, ""):
+            found.append(f"{field} is empty for this contact.")
+    return tuple(found)
+
+
+def _value(contact: Mapping[str, Any], path: list[str]) -> Any:
+    value: Any = contact
+    for name in path:
+        if not isinstance(value, Mapping):
+            return None
+        value = value.get(name)
+    return value

@@ -1,0 +1,28 @@
+"""Every event that the campaigns service listens to."""
+
+from __future__ import annotations
+
+from posthorn_campaigns.app.following_sends import FollowingSends
+from posthorn_common.messaging import EventBus
+from posthorn_contracts.mailer.v1 import (
+    ContactSuppressed,
+    DeliveriesRecorded,
+    SendDrained,
+    SendFailed,
+    SendImpeded,
+    SendPlanned,
+    SendRecovered,
+)
+
+CONSUMER = "campaigns"
+
+
+def subscribe(bus: EventBus, following_sends: FollowingSends) -> None:
+    """Have each event handled by its use case."""
+    bus.subscribe(SendPlanned, following_sends.on_send_planned, consumer=CONSUMER)
+    bus.subscribe(SendImpeded, following_sends.on_send_impeded, consumer=CONSUMER)
+    bus.subscribe(SendRecovered, following_sends.on_send_recovered, consumer=CONSUMER)
+    bus.subscribe(SendFailed, following_sends.on_send_failed, consumer=CONSUMER)
+    bus.subscribe(SendDrained, following_sends.on_send_drained, consumer=CONSUMER)
+    bus.subscribe(DeliveriesRecorded, following_sends.on_deliveries_recorded, consumer=CONSUMER)
+    bus.subscribe(ContactSuppressed, following_sends.on_contact_suppressed, consumer=CONSUMER)

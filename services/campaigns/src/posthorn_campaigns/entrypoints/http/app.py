@@ -1,0 +1,63 @@
+"""The campaigns service's HTTP application."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+
+from posthorn_campaigns.bootstrap import Container
+from posthorn_campaigns.domain import errors
+from posthorn_campaigns.entrypoints.http.routes import (
+    campaign_actions,
+    campaigns,
+    contacts,
+    imports,
+    internal,
+    lists,
+    templates,
+    unsubscribe,
+)
+from posthorn_common.db import ping
+from posthorn_common.http.app import AppParts, create_app
+
+_STATUSES: dict[type[Exception], int] = {
+    errors.NotFound: 404,
+    errors.Conflict: 409,
+    errors.TooLarge: 413,
+    errors.Invalid: 422,
+}
+
+
+def build_app(container: Container | None, *, business_routes: bool = True) -> FastAPI:
+    """Return the application; without a container it can only describe itself."""
+    routers = (
+        contacts.router,
+        lists.router,
+        imports.router,
+        templates.router,
+        campaigns.router,
+        campaign_actions.router,
+        unsubscribe.router,
+        internal.router,
+    )
+    return create_app(
+        AppParts(
+            service="campaigns",
+            title="Posthorn campaigns",
+            description="Contacts, lists, imports, templates and campaigns.",
+            routers=routers if business_routes else (),
+            identity=container.identity if container else None,
+            checks=_checks(container) if container else {},
+            error_statuses=_STATUSES,
+            state={"container": container},
+        )
+    )
+
+
+def _checks(container: Container) -> dict[str, Any]:
+    return {
+        "database": lambda: ping(container.engine),
+        "redis": container.redis.ping,
+        "rabbitmq": container.bus.ping,
+    }

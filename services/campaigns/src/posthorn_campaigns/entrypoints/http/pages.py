@@ -1,0 +1,84 @@
+"""Pages that recipients see: without scripts, external files or cookies, for every screen and screen reader."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from html import escape
+
+from fastapi.responses import HTMLResponse
+
+_STYLE = (
+    "body{margin:0;background:#f4efe6;color:#2b2a28;font:1.0625rem/1.5 system-ui,sans-serif}"
+    "main{max-width:30rem;margin:12vh auto;padding:2rem 1.5rem;background:#fff;border-radius:.5rem}"
+    "h1{margin:0 0 1rem;font-size:1.5rem;line-height:1.25}"
+    "button{width:100%;padding:.875rem 1rem;border:0;border-radius:.375rem;background:#8c2f1b;color:#fff;font:inherit;"
+    "cursor:pointer}button.quiet{background:#e8e1d4;color:#2b2a28}"
+    "button:focus-visible{outline:3px solid #1b5e8c;outline-offset:2px}"
+)
+_STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
+_HEADERS = {
+    "Content-Security-Policy": (
+        f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; form-action 'self'; base-uri 'none'; "
+        "frame-ancestors 'none'"
+    ),
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Robots-Tag": "noindex, nofollow",
+    "Cache-Control": "no-store",
+}
+
+
+def ask_to_unsubscribe() -> HTMLResponse:
+    """Return the page with the button. Looking at it changes nothing: mail scanners do."""
+    return _page(
+        "Unsubscribe",
+        "<p>Press the button, and we will not send you any more mail.</p>" + _form("unsubscribe", "Unsubscribe"),
+    )
+
+
+def unsubscribed() -> HTMLResponse:
+    """Return the page after it."""
+    return _page(
+        "You are unsubscribed",
+        "<p>We will not send you any more mail. A message that is on its way already may still arrive.</p>"
+        + _form("resubscribe", "That was a mistake: subscribe me again", css_class="quiet"),
+    )
+
+
+def resubscribed() -> HTMLResponse:
+    """Return the page after second thoughts."""
+    return _page("You are subscribed again", "<p>Everything is as it was before.</p>")
+
+
+def preview() -> HTMLResponse:
+    """Return the page behind the link in previews and test sends."""
+    return _page("This was a test", "<p>In the real message this link lets its recipient unsubscribe.</p>")
+
+
+def invalid_link(status: int) -> HTMLResponse:
+    """Return the page for a link that is not ours."""
+    return _page(
+        "This link does not work",
+        "<p>It is incomplete or was changed. Please open the link in the message again.</p>",
+        status=status,
+    )
+
+
+def _form(action: str, label: str, *, css_class: str = "") -> str:
+    # Without an action the form posts to the page's own address, whatever the gateway calls it.
+    return (
+        f'<form method="post"><input type="hidden" name="action" value="{escape(action)}">'
+        f'<button class="{css_class}">{escape(label)}</button></form>'
+    )
+
+
+def _page(title: str, content: str, *, status: int = 200) -> HTMLResponse:
+    return HTMLResponse(
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(title)}</title><style>{_STYLE}</style></head>"
+        f"<body><main><h1>{escape(title)}</h1>{content}</main></body></html>",
+        status_code=status,
+        headers=_HEADERS,
+    )

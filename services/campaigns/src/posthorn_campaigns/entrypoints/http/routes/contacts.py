@@ -1,0 +1,106 @@
+"""`/v1/contacts`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Query
+from pydantic import AfterValidator, StringConstraints
+
+from posthorn_campaigns.app.managing_contacts import ContactChange, ContactFilter, NewContact
+from posthorn_campaigns.domain.audience import ContactStatus
+from posthorn_campaigns.entrypoints.http.deps import ContactsReader, ContactsWriter, Services
+from posthorn_campaigns.entrypoints.http.schemas_audience import (
+    ContactAnswer,
+    ContactChangeRequest,
+    NewContactRequest,
+    one_line,
+)
+from posthorn_common.http.pagination import Page, Paging, encode_cursor, id_after
+from posthorn_common.http.problems import responses
+
+router = APIRouter(tags=["contacts"])
+
+
+def _filter(
+    list_id: Annotated[UUID | None, Query(description="Only contacts that are subscribed to this list.")] = None,
+    status: ContactStatus | None = None,
+    search: Annotated[
+        Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(one_line)]
+        | None,
+        Query(description="The beginning of an address, of a full name or of a last name."),
+    ] = None,
+) -> ContactFilter:
+    return ContactFilter(list_id=list_id, status=status, search=search)
+
+
+@router.get("/v1/contacts", operation_id="list_contacts", responses=responses(400, 401, 403, 404, 422))
+async def list_contacts(
+    caller: ContactsReader, wanted: Annotated[ContactFilter, Depends(_filter)], page: Paging, services: Services
+) -> Page[ContactAnswer]:
+    """List contacts, oldest first."""
+    found = await services.managing_contacts.find(caller.organisation_id, wanted, id_after(page), page.limit + 1)
+    items = [ContactAnswer.of(contact) for contact in found[: page.limit]]
+    return Page(items=items, next_cursor=encode_cursor(items[-1].id) if len(found) > page.limit else None)
+
+
+@router.post("/v1/contacts", operation_id="add_contact", status_code=201, responses=responses(401, 403, 409, 422))
+async def add_contact(body: NewContactRequest, caller: ContactsWriter, services: Services) -> ContactAnswer:
+    """Add a contact. An address that exists answers 409 `contact_exists` with the contact's id."""
+    wanted = NewContact(
+        email=body.email,
+        first_name=body.first_name,
+        last_name=body.last_name,
+        attributes=body.attributes,
+        list_ids=tuple(body.list_ids),
+    )
+    return ContactAnswer.of(await services.managing_contacts.add(caller.organisation_id, wanted))
+
+
+@router.get("/v1/contacts/{contact_id}", operation_id="get_contact", responses=responses(401, 403, 404, 422))
+async def get_contact(contact_id: UUID, caller: ContactsReader, services: Services) -> ContactAnswer:
+    """Return one contact."""
+    return ContactAnswer.of(await services.managing_contacts.get(caller.organisation_id, contact_id))
+
+
+@router.patch("/v1/contacts/{contact_id}", operation_id="change_contact", responses=responses(401, 403, 404, 409, 422))
+async def change_contact(
+    contact_id: UUID, body: ContactChangeRequest, caller: ContactsWriter, services: Services
+) -> ContactAnswer:
+    """Change address, names or attributes. Attributes are merged: null removes one, others not named stay."""
+    change = ContactChange(
+        email=body.email, first_name=body.first_name, last_name=body.last_name, attributes=body.attributes
+    )
+    return ContactAnswer.of(await services.managing_contacts.change(caller.organisation_id, contact_id, change))
+
+
+@router.delete(
+    "/v1/contacts/{contact_id}",
+    operation_id="erase_contact",
+    status_code=204,
+    responses=responses(401, 403, 404, 422),
+)
+async def erase_contact(contact_id: UUID, caller: ContactsWriter, services: Services) -> None:
+    """Erase a contact for good, here and in every other service."""
+    await services.managing_contacts.erase(caller.organisation_id, contact_id)
+
+
+@router.post(
+    "/v1/contacts/{contact_id}/actions/unsubscribe",
+    operation_id="unsubscribe_contact",
+    responses=responses(401, 403, 404, 422),
+)
+async def unsubscribe_contact(contact_id: UUID, caller: ContactsWriter, services: Services) -> ContactAnswer:
+    """Note that a contact wants no mail at all. Also mail that is queued already is not sent."""
+    return ContactAnswer.of(await services.managing_contacts.unsubscribe(caller.organisation_id, contact_id))
+
+
+@router.post(
+    "/v1/contacts/{contact_id}/actions/resubscribe",
+    operation_id="resubscribe_contact",
+    responses=responses(401, 403, 404, 409, 422),
+)
+async def resubscribe_contact(contact_id: UUID, caller: ContactsWriter, services: Services) -> ContactAnswer:
+    """Note that a contact has asked for mail again. Refused for one who has complained."""
+    return ContactAnswer.of(await services.managing_contacts.resubscribe(caller.organisation_id, contact_id))

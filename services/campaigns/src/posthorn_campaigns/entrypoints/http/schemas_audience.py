@@ -1,0 +1,183 @@
+"""Bodies of requests and answers about contacts, lists and imports."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Self
+from uuid import UUID
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic_core import PydanticCustomError
+
+from posthorn_campaigns.app.managing_contacts import ContactOnLists
+from posthorn_campaigns.app.managing_lists import CountedList
+from posthorn_campaigns.domain.audience import ContactStatus
+from posthorn_campaigns.domain.csv_rows import MAX_NAME_CHARACTERS
+from posthorn_campaigns.domain.imports import Import, ImportMode, ImportStatus
+from posthorn_common.http.fields import EmailAddress, RequestModel, SingleLine, is_single_line
+
+
+def one_line(text: str) -> str:
+    """Return text that is safe in a mail header and in a query; raises for any other."""
+    if not is_single_line(text):
+        raise PydanticCustomError("control_characters", "must not contain line breaks or control characters")
+    return text
+
+
+def _storable(text: str) -> str:
+    if "\0" in text or any("\ud800" <= char <= "\udfff" for char in text):
+        raise PydanticCustomError("control_characters", "must hold neither NUL nor half of a surrogate pair")
+    return text
+
+
+PersonName = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, max_length=MAX_NAME_CHARACTERS),
+    AfterValidator(one_line),
+]
+"""A person's name, which may be empty."""
+
+Description = Annotated[str, StringConstraints(strip_whitespace=True, max_length=2000), AfterValidator(_storable)]
+
+Attributes = Annotated[
+    dict[str, Any],
+    Field(
+        description="What templates see as `contact.attributes`: up to 200 values, nested at most 5 deep, 64 KiB.",
+        examples=[{"city": "Lisbon", "plan": "pro", "visits": 12}],
+    ),
+]
+
+
+class Answer(BaseModel):
+    """Read from domain objects."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+
+class NewContactRequest(RequestModel):
+    email: EmailAddress
+    first_name: PersonName = ""
+    last_name: PersonName = ""
+    attributes: Attributes = Field(default_factory=dict)
+    list_ids: list[UUID] = Field(default_factory=list, max_length=100, description="Lists to put the contact on.")
+
+
+class ContactChangeRequest(RequestModel):
+    """Fields that are not given stay as they are."""
+
+    email: EmailAddress | None = None
+    first_name: PersonName | None = None
+    last_name: PersonName | None = None
+    attributes: Attributes | None = Field(
+        default=None, description="Put over the present attributes: null removes one, others not named stay."
+    )
+
+
+class ContactAnswer(Answer):
+    id: UUID
+    email: str
+    first_name: str
+    last_name: str
+    attributes: dict[str, Any]
+    status: ContactStatus = Field(description="Only `active` contacts are mailed.")
+    list_ids: list[UUID] = Field(description="The lists that the contact is subscribed to.")
+    created_at: AwareDatetime
+    updated_at: AwareDatetime
+
+    @classmethod
+    def of(cls, found: ContactOnLists) -> Self:
+        """Return the answer for a contact."""
+        contact = found.contact
+        return cls(
+            id=contact.id,
+            email=contact.email,
+            first_name=contact.first_name,
+            last_name=contact.last_name,
+            attributes=contact.attributes,
+            status=contact.status,
+            list_ids=list(found.list_ids),
+            created_at=contact.created_at,
+            updated_at=contact.updated_at,
+        )
+
+
+class NewListRequest(RequestModel):
+    name: SingleLine = Field(examples=["Readers"])
+    description: Description = ""
+
+
+class ListChangeRequest(RequestModel):
+    """Fields that are not given stay as they are."""
+
+    name: SingleLine | None = None
+    description: Description | None = None
+
+
+class ListAnswer(Answer):
+    id: UUID
+    name: str
+    description: str
+    created_at: AwareDatetime
+
+
+class CountedListAnswer(ListAnswer):
+    contact_count: int = Field(description="Contacts that are subscribed, whatever their status.")
+
+    @classmethod
+    def of(cls, found: CountedList) -> Self:
+        """Return the answer for a list."""
+        fields = ListAnswer.model_validate(found.contact_list).model_dump()
+        return cls(**fields, contact_count=found.contact_count)
+
+
+class ImportAnswer(Answer):
+    id: UUID
+    status: ImportStatus
+    list_id: UUID | None
+    mode: ImportMode
+    encoding: str
+    delimiter: str
+    columns: list[str] = Field(description="The columns of the file; those without a name are left out.")
+    bytes_total: int = Field(description="Size of the file as it is stored: UTF-16 and UTF-32 are stored as UTF-8.")
+    bytes_read: int = Field(description="How far the import has come.")
+    rows_read: int = Field(description="created + updated + unchanged + rejected")
+    created: int
+    updated: int
+    unchanged: int = Field(description="Rows that said nothing new, or an address again within the same few rows.")
+    rejected: int = Field(description="Rows that were not imported; `/errors` tells why.")
+    error_code: str | None = Field(description="Why the import as a whole failed, for programs.")
+    error: str | None = Field(description="Why the import as a whole failed.")
+    created_at: AwareDatetime
+    started_at: AwareDatetime | None
+    finished_at: AwareDatetime | None
+
+    @classmethod
+    def of(cls, job: Import) -> Self:
+        """Return the answer for an import."""
+        return cls(
+            id=job.id,
+            status=job.status,
+            list_id=job.list_id,
+            mode=job.mode,
+            encoding=job.format.encoding,
+            delimiter=job.format.delimiter,
+            columns=[name for name in job.format.columns if name],
+            bytes_total=job.bytes_total,
+            bytes_read=job.bytes_read,
+            rows_read=job.rows_read,
+            created=job.created,
+            updated=job.updated,
+            unchanged=job.unchanged,
+            rejected=job.rejected,
+            error_code=job.failure.code if job.failure else None,
+            error=job.failure.message if job.failure else None,
+            created_at=job.created_at,
+            started_at=job.started_at,
+            finished_at=job.finished_at,
+        )
+
+
+class RejectedRowAnswer(Answer):
+    row: int = Field(description="Counted from 1, without the header and empty lines.")
+    column: str = Field(description="The column that is wrong; empty if it is the row as a whole.")
+    code: str = Field(examples=["invalid_email"])
+    message: str

@@ -1,0 +1,190 @@
+"""Bodies of requests and answers: templates and campaigns."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Self
+from uuid import UUID
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+
+from posthorn_campaigns.domain.campaigns import CampaignStatus
+from posthorn_campaigns.domain.templates import StoredTemplate
+from posthorn_common.http.fields import EmailAddress, RequestModel, SingleLine
+
+Source = Annotated[str, Field(min_length=1, description="MiniJinja source; up to 512 KiB.")]
+Subject = Annotated[str, Field(min_length=1, max_length=2000, description="MiniJinja source of one line.")]
+ListIds = Annotated[list[UUID], Field(min_length=1, max_length=100)]
+
+
+class Answer(BaseModel):
+    """Read from domain objects."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+
+class ChangeRequest(RequestModel):
+    """Fields that are left out stay as they are; null empties those that may be empty."""
+
+    _may_be_null: frozenset[str] = frozenset()
+
+    @model_validator(mode="after")
+    def _no_null_by_mistake(self) -> Self:
+        for name in self.model_fields_set - self._may_be_null:
+            if getattr(self, name) is None:
+                raise ValueError(f"{name} must not be null")
+        return self
+
+    def changes(self) -> dict[str, Any]:
+        """Return the fields that were sent."""
+        return {name: getattr(self, name) for name in self.model_fields_set}
+
+
+class TemplateRequest(RequestModel):
+    name: SingleLine = Field(examples=["Autumn newsletter"])
+    subject: Subject = Field(examples=["{{ contact.first_name }}, the post has arrived"])
+    html: Source = Field(examples=["<p>Dear {{ contact.first_name }}, …</p>"])
+    text: str | None = Field(default=None, description="The plain-text part. null: made from the HTML.")
+
+
+class TemplateChangeRequest(ChangeRequest):
+    _may_be_null = frozenset({"text"})
+
+    name: SingleLine | None = None
+    subject: Subject | None = None
+    html: Source | None = None
+    text: str | None = Field(default=None, description="null: made from the HTML.")
+
+
+class TemplateAnswer(BaseModel):
+    id: UUID
+    name: str
+    version: int = Field(description="Grows with every change of subject, html or text.")
+    version_id: UUID
+    subject: str
+    html: str
+    text: str | None = Field(description="null: made from the HTML.")
+    merge_fields: list[str] = Field(examples=[["contact.first_name", "contact.attributes.city"]])
+    created_at: AwareDatetime
+    updated_at: AwareDatetime
+
+    @classmethod
+    def of(cls, template: StoredTemplate) -> Self:
+        """Return the answer for a template."""
+        return cls(
+            id=template.id,
+            name=template.name,
+            version=template.version,
+            version_id=template.version_id,
+            subject=template.source.subject,
+            html=template.source.html,
+            text=template.source.text,
+            merge_fields=list(template.merge_fields),
+            created_at=template.created_at,
+            updated_at=template.updated_at,
+        )
+
+
+class PreviewRequest(RequestModel):
+    contact_id: UUID | None = Field(default=None, description="A contact to render for. null: a sample.")
+
+
+class SourcePreviewRequest(PreviewRequest):
+    subject: Subject
+    html: Source
+    text: str | None = None
+
+
+class PreviewAnswer(Answer):
+    subject: str
+    html: str
+    text: str
+    warnings: list[str] = Field(description="Fields that are empty for this contact, or that do not exist.")
+
+
+class CampaignRequest(RequestModel):
+    name: SingleLine = Field(examples=["Autumn newsletter"])
+    template_id: UUID
+    list_ids: ListIds = Field(description="Everybody who is on any of these lists gets one message.")
+    from_name: SingleLine = Field(examples=["Lighthouse Books"])
+    from_email: EmailAddress
+    reply_to: EmailAddress | None = None
+    relay_id: UUID | None = Field(default=None, description="null: the organisation's default relay.")
+    track_opens: bool = True
+    track_clicks: bool = True
+
+
+class CampaignChangeRequest(ChangeRequest):
+    _may_be_null = frozenset({"reply_to", "relay_id"})
+
+    name: SingleLine | None = None
+    template_id: UUID | None = None
+    list_ids: ListIds | None = None
+    from_name: SingleLine | None = None
+    from_email: EmailAddress | None = None
+    reply_to: EmailAddress | None = None
+    relay_id: UUID | None = None
+    track_opens: bool | None = None
+    track_clicks: bool | None = None
+    version: int | None = Field(default=None, description="Refuse the change (409) if this is no longer the version.")
+
+    def changes(self) -> dict[str, Any]:
+        """Return the fields that were sent, besides the version."""
+        found = {name: value for name, value in super().changes().items() if name != "version"}
+        if "list_ids" in found:
+            found["list_ids"] = unique(found["list_ids"])
+        return found
+
+
+class CountsAnswer(Answer):
+    audience: int
+    sent: int
+    bounced: int
+    failed: int
+    suppressed: int
+    cancelled: int
+    ambiguous: int = Field(description="The connection ended before the server's answer: nobody knows.")
+
+
+class CampaignAnswer(Answer):
+    id: UUID
+    name: str
+    status: CampaignStatus
+    version: int
+    template_id: UUID
+    template_version_id: UUID | None = Field(description="The version that is sent, fixed when the campaign starts.")
+    list_ids: list[UUID]
+    from_name: str
+    from_email: str
+    reply_to: str | None
+    relay_id: UUID | None
+    track_opens: bool
+    track_clicks: bool
+    scheduled_at: AwareDatetime | None
+    started_at: AwareDatetime | None
+    paused_at: AwareDatetime | None
+    completed_at: AwareDatetime | None
+    counts: CountsAnswer = Field(description="Live while the campaign is sent, exact when it has completed.")
+    notice: str | None = Field(description="What is in the way at present: a relay that does not answer, for instance.")
+    failure_reason: str | None
+    created_at: AwareDatetime
+    updated_at: AwareDatetime
+
+
+class ScheduleRequest(RequestModel):
+    scheduled_at: AwareDatetime
+
+
+class TestSendRequest(RequestModel):
+    to: list[EmailAddress] = Field(min_length=1, max_length=5)
+    contact_id: UUID | None = Field(default=None, description="A contact to render for. null: a sample.")
+
+
+class TestSendAnswer(BaseModel):
+    to: list[str]
+    subject: str
+    warnings: list[str] = Field(description="Fields that are empty for this contact, or that do not exist.")
+
+
+def unique(ids: list[UUID]) -> tuple[UUID, ...]:
+    """Return ids in their order, each once."""
+    return tuple(dict.fromkeys(ids))

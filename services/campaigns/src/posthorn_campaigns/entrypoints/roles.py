@@ -1,0 +1,64 @@
+"""The roles of the campaigns service."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Sequence
+
+from posthorn_campaigns.bootstrap import Container, bootstrap
+from posthorn_campaigns.entrypoints.consumers import subscribe
+from posthorn_campaigns.entrypoints.http.app import build_app
+from posthorn_campaigns.entrypoints.jobs import run_import_jobs
+from posthorn_campaigns.settings import Settings
+from posthorn_common.inbox import run_inbox_purge
+from posthorn_common.jobs import check_redis
+from posthorn_common.loops import run_every
+from posthorn_common.runtime import Role, http_role
+
+ROLES = ("api", "consumer", "worker", "relay", "scheduler")
+_START_SECONDS = 1.0
+_RECONCILE_SECONDS = 5.0
+_DISCARD_UPLOADS_SECONDS = 300.0
+
+
+@contextlib.asynccontextmanager
+async def start(settings: Settings, wanted: frozenset[str]) -> AsyncGenerator[Sequence[Role]]:
+    """Provide the wanted roles, ready to run."""
+    async with bootstrap(settings) as container:
+        roles = [
+            http_role(build_app(container, business_routes="api" in wanted), host=settings.host, port=settings.port)
+        ]
+        if "consumer" in wanted:
+            subscribe(container.bus, container.following_sends)
+            roles.append(Role("consumer", container.bus.run))
+        if "worker" in wanted:
+            await check_redis(settings.redis_url.get_secret_value(), environment=settings.environment)
+            roles.append(Role("worker", lambda stop: run_import_jobs(container, stop)))
+        if "relay" in wanted:
+            roles.append(Role("relay", container.relay.run))
+        if "scheduler" in wanted:
+            roles.append(Role("scheduler", lambda stop: schedule(container, stop)))
+        yield roles
+
+
+async def schedule(container: Container, stop: asyncio.Event) -> None:
+    """Run the periodic loops until `stop` is set. Harmless in several processes at once."""
+    async with asyncio.TaskGroup() as loops:
+        loops.create_task(run_inbox_purge(container.engine, stop))
+        loops.create_task(
+            run_every(
+                _START_SECONDS, container.starting_campaigns.start_due_campaigns, stop=stop, name="start_campaigns"
+            )
+        )
+        loops.create_task(
+            run_every(_RECONCILE_SECONDS, container.importing.ring_for_due_imports, stop=stop, name="ring_for_imports")
+        )
+        loops.create_task(
+            run_every(
+                _DISCARD_UPLOADS_SECONDS,
+                container.receiving_imports.discard_abandoned_uploads,
+                stop=stop,
+                name="discard_abandoned_uploads",
+            )
+        )

@@ -1,0 +1,28 @@
+"""Settings of the campaigns service."""
+
+from __future__ import annotations
+
+from pydantic import AnyHttpUrl, Field
+from pydantic_settings import SettingsConfigDict
+
+from posthorn_common.settings import DatabaseSettings, SigningSecret
+
+
+class Settings(DatabaseSettings):
+    """Read from `POSTHORN_CAMPAIGNS_*`."""
+
+    model_config = SettingsConfigDict(env_prefix="POSTHORN_CAMPAIGNS_", frozen=True, extra="ignore")
+
+    mailer_url: AnyHttpUrl = Field(description="Base URL of the mailer service.")
+    link_secret: SigningSecret = Field(description="Signs the links in mail; the same in mailer and analytics.")
+    overdue_hours: float = Field(
+        default=24,
+        gt=0,
+        description="A campaign that could not be started for so long fails instead of being sent late.",
+    )
+    import_max_bytes: int = Field(default=200 * 1024 * 1024, gt=0, description="Largest CSV file that is accepted.")
+    import_chunk_rows: int = Field(default=2000, ge=1, le=20_000, description="Rows of an import per transaction.")
+    import_lease_seconds: int = Field(
+        default=60, ge=5, le=3600, description="An import whose worker has died is taken over after this time."
+    )
+    import_concurrency: int = Field(default=2, ge=1, le=50, description="Imports at a time in one worker.")
