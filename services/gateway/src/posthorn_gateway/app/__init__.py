@@ -1,0 +1,1 @@
+"""What the gateway does: identify callers, remember revocations, limit requests, describe the API."""

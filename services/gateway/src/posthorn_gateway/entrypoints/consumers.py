@@ -1,0 +1,29 @@
+"""Events that every gateway process hears."""
+
+from __future__ import annotations
+
+from posthorn_common.messaging import EventBus
+from posthorn_contracts.auth.v1 import ApiKeyRevoked, SessionRevoked
+from posthorn_gateway.app.revocations import Revocations
+
+CONSUMER = "gateway"
+
+
+class Consumers:
+    """Handlers of events."""
+
+    def __init__(self, revocations: Revocations) -> None:
+        self._revocations = revocations
+
+    def subscribe(self, bus: EventBus) -> None:
+        """Have the handlers called."""
+        bus.subscribe_broadcast(SessionRevoked, self.on_session_revoked, consumer=CONSUMER)
+        bus.subscribe_broadcast(ApiKeyRevoked, self.on_api_key_revoked, consumer=CONSUMER)
+
+    async def on_session_revoked(self, event: SessionRevoked) -> None:
+        """Refuse the session's tokens."""
+        await self._revocations.revoke(event.data.session_id, event.occurred_at)
+
+    async def on_api_key_revoked(self, event: ApiKeyRevoked) -> None:
+        """Refuse the key's tokens."""
+        await self._revocations.revoke(event.data.api_key_id, event.occurred_at)

@@ -1,0 +1,68 @@
+"""The gateway's HTTP application: its own pages, and the door before them."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+
+from posthorn_common.http.app import AppParts, create_app
+from posthorn_gateway.bootstrap import Container
+from posthorn_gateway.domain.routes import ALL_METHODS, LARGEST_BODY_BYTES
+from posthorn_gateway.entrypoints.http import pages
+from posthorn_gateway.entrypoints.http.answers import security_headers
+from posthorn_gateway.entrypoints.http.door import Door, DoorParts, Limits
+from posthorn_gateway.entrypoints.http.headers import ClientReader
+
+_CORS_REQUEST_HEADERS = ("Authorization", "Content-Type", "Idempotency-Key", "X-Request-ID", "Last-Event-ID")
+_CORS_ANSWER_HEADERS = (
+    "X-Request-ID", "Location", "Retry-After", "RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset",
+)  # fmt: skip
+
+
+def build_app(container: Container | None, *, business_routes: bool = True) -> FastAPI:
+    """Return the application; without a container it can only describe itself."""
+    app = create_app(
+        AppParts(
+            service="gateway",
+            title="Posthorn gateway",
+            description="The public door.",
+            routers=(pages.router,) if business_routes else (),
+            identity=container.identity if container else None,
+            checks={"signing_keys": container.signing_keys.load} if container and business_routes else {},
+            state={"container": container},
+            # The door has a limit for each route; the pages inside read no bodies.
+            max_body_bytes=LARGEST_BODY_BYTES,
+            openapi_url=None,
+        )
+    )
+    if container is not None and business_routes:
+        app.add_middleware(Door, parts=_door_parts(container))
+        if origins := container.settings.cors_origins:
+            app.add_middleware(
+                CORSMiddleware,
+                allow_origins=origins,
+                allow_methods=sorted(ALL_METHODS),
+                allow_headers=_CORS_REQUEST_HEADERS,
+                expose_headers=_CORS_ANSWER_HEADERS,
+                max_age=600,
+            )
+    return app
+
+
+def _door_parts(container: Container) -> DoorParts:
+    settings = container.settings
+    return DoorParts(
+        table=container.table,
+        upstreams=container.upstreams,
+        callers=container.callers,
+        limiter=container.rate_limiter,
+        limits=Limits(
+            sign_in=settings.sign_in_per_minute,
+            requests=settings.requests_per_minute,
+            recipient=settings.recipient_per_minute,
+        ),
+        clients=ClientReader(settings.trusted_proxies),
+        allowed_hosts=frozenset(host.lower() for host in settings.allowed_hosts),
+        idle_seconds=settings.read_timeout_seconds,
+        common_headers=security_headers(settings.public_base),
+    )

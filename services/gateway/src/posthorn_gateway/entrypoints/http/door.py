@@ -1,0 +1,235 @@
+"""The door: every request of the outside comes through here, as plain ASGI.
+
+What the routing table knows is checked, counted and passed to its service; everything else goes to the application
+inside, which has the gateway's own pages and answers 404 to the rest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Generator
+from dataclasses import dataclass
+
+import structlog
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from structlog.contextvars import bind_contextvars, get_contextvars, unbind_contextvars
+
+from posthorn_common.context import child_traceparent
+from posthorn_common.http.middleware import RequestContextMiddleware
+from posthorn_gateway.adapters.upstreams import Upstreams
+from posthorn_gateway.app.callers import Caller, Callers
+from posthorn_gateway.app.ports import RateLimiter, Verdict
+from posthorn_gateway.domain.errors import MethodNotAllowed, NotAuthenticated, RateLimited, Refused
+from posthorn_gateway.domain.routes import ALL_METHODS, Entrance, Route, RoutingTable
+from posthorn_gateway.domain.targets import address_group, checked_host, checked_path, checked_target
+from posthorn_gateway.entrypoints.http.answers import page_headers, refusal
+from posthorn_gateway.entrypoints.http.bodies import ClientLeft, RequestBody
+from posthorn_gateway.entrypoints.http.forwarding import AnswerBroken, ForwardedRequest, forward
+from posthorn_gateway.entrypoints.http.headers import Client, ClientReader, request_headers
+from posthorn_gateway.entrypoints.http.metrics import OPEN_REQUESTS, REQUESTS
+
+log = structlog.get_logger(__name__)
+
+_CLIENT_LEFT_STATUS = 499
+OwnHeaders = list[tuple[bytes, bytes]]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Requests a minute; 0 means no limit."""
+
+    sign_in: int
+    requests: int
+    recipient: int
+
+
+@dataclass(frozen=True)
+class DoorParts:
+    """What the door works with."""
+
+    table: RoutingTable
+    upstreams: Upstreams
+    callers: Callers
+    limiter: RateLimiter
+    limits: Limits
+    clients: ClientReader
+    allowed_hosts: frozenset[str]
+    idle_seconds: float
+    common_headers: OwnHeaders
+
+
+class Door:
+    """ASGI middleware; see the module."""
+
+    def __init__(self, app: ASGIApp, parts: DoorParts) -> None:
+        self._pages = app
+        self._parts = parts
+        self._page_headers = page_headers(parts.common_headers)
+        self._routed = RequestContextMiddleware(self._serve)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != "http":
+            await self._pages(scope, receive, send)
+            return
+        try:
+            route = self._find(scope)
+        except Refused as error:
+            scope["posthorn.refused"] = error
+            await self._routed(scope, receive, send)
+            return
+        if route is None:
+            await self._pages(scope, receive, _adding(send, self._page_headers))
+            return
+        scope["route"] = route  # its `path` is what the access log shows: never the path itself, which may hold a token
+        await self._routed(scope, receive, send)
+
+    def _find(self, scope: Scope) -> Route | None:
+        path = checked_path(scope["raw_path"])
+        if scope["method"] not in ALL_METHODS:
+            raise MethodNotAllowed("There is no such method here.")
+        return self._parts.table.find(scope["method"], path)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request that is for a service, or for nobody."""
+        route: Route | None = scope.get("route")
+        own_headers = list(self._parts.common_headers)
+        with _counted(route, scope["method"]) as outcome:
+            outcome.watch(send)
+            try:
+                if route is None:
+                    raise scope["posthorn.refused"]
+                await self._admit_and_forward(route, scope, receive, outcome.send, own_headers)
+            except Refused as error:
+                answer = refusal(error)
+                answer.raw_headers.extend(self._page_headers)
+                answer.raw_headers.extend(item for item in own_headers if item not in self._parts.common_headers)
+                await answer(scope, receive, outcome.send)
+            except ClientLeft:
+                outcome.status = _CLIENT_LEFT_STATUS
+                bind_contextvars(client_left=True)
+            except AnswerBroken:
+                # Nothing can be said any more; the server closes the connection of an answer without an end.
+                bind_contextvars(answer_broken=True)
+
+    async def _admit_and_forward(
+        self, route: Route, scope: Scope, receive: Receive, send: Send, own_headers: OwnHeaders
+    ) -> None:
+        parts = self._parts
+        headers: list[tuple[bytes, bytes]] = scope["headers"]
+        host = checked_host([_text(value) for name, value in headers if name == b"host"], parts.allowed_hosts)
+        target = checked_target(scope["raw_path"], scope["query_string"])
+        client = parts.clients.read(scope, host)
+        caller = await self._admit(route, headers, client, own_headers)
+        context = get_contextvars()
+        forwarded = request_headers(
+            headers,
+            client,
+            access_token=caller.access_token if caller else None,
+            request_id=str(context["request_id"]),
+            traceparent=child_traceparent(context["traceparent"]),
+        )
+        body = RequestBody(receive, headers, limit=route.max_body_bytes, idle_seconds=parts.idle_seconds)
+        request = ForwardedRequest(route, scope["method"], target, forwarded)
+        await forward(parts.upstreams, request, body, send, own_headers)
+
+    async def _admit(
+        self, route: Route, headers: list[tuple[bytes, bytes]], client: Client, own_headers: OwnHeaders
+    ) -> Caller | None:
+        """Return the caller, None where nobody needs to say who they are. Raises Refused."""
+        limits = self._parts.limits
+        if route.entrance is Entrance.BEARER:
+
+            async def attempt() -> None:
+                await self._count("sign-in", client.address, limits.sign_in, [])
+
+            caller = await self._parts.callers.identify(_credential(headers), attempt)
+            bind_contextvars(organisation_id=str(caller.principal.organisation_id))
+            await self._take(caller.counted_as, limits.requests, own_headers)
+            return caller
+        if route.entrance is Entrance.SIGN_IN:
+            await self._count("sign-in", client.address, limits.sign_in, own_headers)
+        elif route.entrance is Entrance.RECIPIENT:
+            await self._count("recipient", client.address, limits.recipient, own_headers)
+        return None
+
+    async def _count(self, kind: str, address: str, per_minute: int, own_headers: OwnHeaders) -> None:
+        await self._take(f"{kind}:{address_group(address)}", per_minute, own_headers)
+
+    async def _take(self, key: str, per_minute: int, own_headers: OwnHeaders) -> None:
+        if not per_minute:
+            return
+        verdict = await self._parts.limiter.take(key, per_minute)
+        if verdict is None:
+            return
+        own_headers.extend(_limit_headers(verdict))
+        if not verdict.allowed:
+            raise RateLimited(verdict.retry_after_seconds)
+
+
+class _Outcome:
+    """Sees the status of an answer on its way out."""
+
+    def __init__(self) -> None:
+        self.status = 500
+        self._send: Send | None = None
+
+    def watch(self, send: Send) -> None:
+        self._send = send
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+        if self._send is not None:
+            await self._send(message)
+
+
+@contextlib.contextmanager
+def _counted(route: Route | None, method: str) -> Generator[_Outcome]:
+    outcome = _Outcome()
+    service = route.service if route else "none"
+    # A pipelined request starts in the context of the one before.
+    unbind_contextvars("organisation_id", "client_left", "answer_broken")
+    bind_contextvars(upstream=str(service))
+    OPEN_REQUESTS.labels(service).inc()
+    try:
+        yield outcome
+    finally:
+        OPEN_REQUESTS.labels(service).dec()
+        known_method = method if method in ALL_METHODS else "other"
+        REQUESTS.labels(service, known_method, f"{outcome.status // 100}xx").inc()
+
+
+def _adding(send: Send, headers: OwnHeaders) -> Send:
+    """Return `send` with headers added to the answer where it has none of the name."""
+
+    async def send_with_headers(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            present = {name.lower() for name, _value in message.get("headers", ())}
+            added = [item for item in headers if item[0] not in present]
+            message = {**message, "headers": [*message.get("headers", ()), *added]}
+        await send(message)
+
+    return send_with_headers
+
+
+def _credential(headers: list[tuple[bytes, bytes]]) -> str | None:
+    found = [value for name, value in headers if name == b"authorization"]
+    if not found:
+        return None
+    scheme, _, credential = found[0].partition(b" ")
+    if len(found) > 1 or scheme.lower() != b"bearer":
+        raise NotAuthenticated
+    return _text(credential.strip())
+
+
+def _limit_headers(verdict: Verdict) -> OwnHeaders:
+    return [
+        (b"ratelimit-limit", str(verdict.limit).encode()),
+        (b"ratelimit-remaining", str(verdict.remaining).encode()),
+        (b"ratelimit-reset", str(verdict.reset_seconds).encode()),
+    ]
+
+
+def _text(value: bytes) -> str:
+    return value.decode("latin-1")

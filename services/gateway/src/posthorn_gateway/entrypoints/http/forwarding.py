@@ -1,0 +1,118 @@
+"""Passes one request to a service and its answer back, piece by piece, and stops when the client leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncGenerator, Iterable
+from dataclasses import dataclass
+
+import aiohttp
+import structlog
+from multidict import CIMultiDict
+from starlette.types import Send
+
+from posthorn_gateway.adapters.upstreams import Upstreams
+from posthorn_gateway.domain.errors import ServiceUnavailable
+from posthorn_gateway.domain.routes import Route
+from posthorn_gateway.entrypoints.http.bodies import ClientLeft, RequestBody
+from posthorn_gateway.entrypoints.http.headers import response_headers
+from posthorn_gateway.entrypoints.http.metrics import UPSTREAM_SECONDS
+
+log = structlog.get_logger(__name__)
+
+
+class AnswerBroken(Exception):
+    """The service's answer ended in the middle; all that is left is to end the client's connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardedRequest:
+    """What is sent to the service."""
+
+    route: Route
+    method: str
+    target: str
+    headers: CIMultiDict[str]
+
+
+async def forward(
+    upstreams: Upstreams,
+    request: ForwardedRequest,
+    body: RequestBody,
+    send: Send,
+    own_headers: Iterable[tuple[bytes, bytes]],
+) -> None:
+    """Answer a request with the service's answer.
+
+    Raises a Refused if there is none, ClientLeft, or AnswerBroken; after ClientLeft and AnswerBroken the service's
+    connection is closed, so that it stops working for nobody.
+    """
+    content = await body.open()
+    started = time.perf_counter()
+    async with _until_client_leaves(body):
+        try:
+            answer = await upstreams.request(
+                request.route.service,
+                request.method,
+                request.target,
+                request.headers,
+                content,
+                is_stream=request.route.is_stream,
+            )
+        except ServiceUnavailable as error:
+            if body.failure is not None:  # the body's fault, not the service's
+                raise body.failure from None
+            _log_failure(request.route, error.code, error.__cause__)
+            raise
+        UPSTREAM_SECONDS.labels(request.route.service).observe(time.perf_counter() - started)
+        try:
+            await _pass_on(answer, send, list(own_headers))
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            _log_failure(request.route, "answer_broken", error)
+            raise AnswerBroken from error
+        else:
+            if body.is_finished:
+                answer.release()
+        finally:
+            answer.close()  # nothing happens to an answer that was read to its end
+
+
+async def _pass_on(answer: aiohttp.ClientResponse, send: Send, own_headers: list[tuple[bytes, bytes]]) -> None:
+    headers = response_headers(answer.raw_headers, own_headers)
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    content = answer.content
+    more = True
+    while more:
+        piece = await content.readany()
+        more = not content.at_eof()
+        await send({"type": "http.response.body", "body": piece, "more_body": more})
+
+
+def _log_failure(route: Route, code: str, cause: BaseException | None) -> None:
+    log.warning("upstream_failed", upstream=route.service, code=code, error=type(cause).__name__)
+
+
+@contextlib.asynccontextmanager
+async def _until_client_leaves(body: RequestBody) -> AsyncGenerator[None]:
+    """Cancel the block when the client closes its connection, and raise ClientLeft instead."""
+    working = asyncio.current_task()
+    has_left = False
+
+    async def watch() -> None:
+        nonlocal has_left
+        await body.client_left()
+        has_left = True
+        if working is not None:
+            working.cancel()
+
+    watching = asyncio.create_task(watch())
+    try:
+        yield
+    except asyncio.CancelledError:
+        if has_left and working is not None and working.uncancel() == 0:
+            raise ClientLeft from None
+        raise
+    finally:
+        watching.cancel()

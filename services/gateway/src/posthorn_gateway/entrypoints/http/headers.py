@@ -1,0 +1,123 @@
+"""Which headers pass the gateway, which stop here, which it writes itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_address
+
+from multidict import CIMultiDict
+from starlette.types import Scope
+
+RawHeaders = Iterable[tuple[bytes, bytes]]
+
+# RFC 9110 §7.6.1, and what older software sends besides.
+_HOP_BY_HOP = frozenset(
+    {
+        b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"proxy-connection", b"te",
+        b"trailer", b"transfer-encoding", b"upgrade",
+    }
+)  # fmt: skip
+# Written anew for the service, or meant for this server.
+_OURS = frozenset(
+    {b"host", b"expect", b"authorization", b"forwarded", b"x-real-ip", b"x-request-id", b"traceparent", b"via"}
+)
+# What programs behind a gateway believe about a caller: nobody outside may say it.
+_INTERNAL_PREFIXES = (
+    b"x-forwarded-", b"x-user-", b"x-organisation-", b"x-organization-", b"x-auth-", b"x-internal-", b"x-posthorn-",
+    b"x-service-", b"x-original-", b"x-rewrite-",
+)  # fmt: skip
+_NOT_RETURNED = frozenset({b"server", b"date", b"x-request-id", b"x-powered-by"})
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Whom a request comes from, as far as trusted proxies tell."""
+
+    address: str
+    scheme: str
+    host: str
+
+
+class ClientReader:
+    """Reads where a request comes from; X-Forwarded-* counts only when a trusted proxy sent it."""
+
+    def __init__(self, trusted: Iterable[IPv4Network | IPv6Network]) -> None:
+        self._trusted = tuple(trusted)
+
+    def read(self, scope: Scope, host: str) -> Client:
+        """Return the client of a request."""
+        peer = scope["client"][0] if scope.get("client") else ""
+        if not self._trusted or not self._is_trusted(peer):
+            return Client(peer, scope["scheme"], host)
+        told: dict[bytes, str] = {
+            name: value.decode("latin-1") for name, value in scope["headers"] if name.startswith(b"x-forwarded-")
+        }
+        scheme = told.get(b"x-forwarded-proto", "").strip().lower()
+        return Client(
+            self._nearest_stranger(told.get(b"x-forwarded-for", ""), peer),
+            scheme if scheme in {"http", "https"} else scope["scheme"],
+            told.get(b"x-forwarded-host", host).strip(),
+        )
+
+    def _nearest_stranger(self, chain: str, peer: str) -> str:
+        """Return the last address of the chain that is not a proxy of ours: what stands before it may be made up."""
+        address = peer
+        for item in reversed(chain.split(",")):
+            try:
+                address = str(ip_address(item.strip()))
+            except ValueError:
+                break
+            if not self._is_trusted(address):
+                break
+        return address
+
+    def _is_trusted(self, address: str) -> bool:
+        try:
+            parsed = ip_address(address)
+        except ValueError:
+            return False
+        return any(parsed in network for network in self._trusted)
+
+
+def request_headers(
+    headers: RawHeaders, client: Client, *, access_token: str | None, request_id: str, traceparent: str
+) -> CIMultiDict[str]:
+    """Return the headers for the service."""
+    dropped = _HOP_BY_HOP | _OURS | _named_by_connection(headers)
+    passed: CIMultiDict[str] = CIMultiDict(
+        (name.decode("latin-1"), _text(value))
+        for name, value in headers
+        if name not in dropped and not name.startswith(_INTERNAL_PREFIXES)
+    )
+    if access_token is not None:
+        passed["Authorization"] = f"Bearer {access_token}"
+    passed["X-Request-ID"] = request_id
+    passed["traceparent"] = traceparent
+    passed["X-Forwarded-For"] = client.address
+    passed["X-Forwarded-Proto"] = client.scheme
+    passed["X-Forwarded-Host"] = client.host
+    return passed
+
+
+def response_headers(headers: RawHeaders, own: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Return the headers for the client: the service's, and the gateway's own where the service has none such."""
+    lowered = [(name.lower(), value) for name, value in headers]
+    dropped = _HOP_BY_HOP | _NOT_RETURNED | _named_by_connection(lowered)
+    passed = [item for item in lowered if item[0] not in dropped]
+    present = {name for name, _value in passed}
+    return passed + [item for item in own if item[0] not in present]
+
+
+def _named_by_connection(headers: RawHeaders) -> frozenset[bytes]:
+    return frozenset(
+        token.strip().lower() for name, value in headers if name == b"connection" for token in value.split(b",")
+    )
+
+
+def _text(value: bytes) -> str:
+    """Return the text that is sent as these bytes again."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")

@@ -1,0 +1,44 @@
+"""The HTTP server's own checks, before any request exists for the application."""
+
+from __future__ import annotations
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+MAX_TARGET_BYTES = 16 * 1024
+MAX_HEADER_BYTES = 32 * 1024
+MAX_HEADERS = 100
+
+
+class Malformed(Exception):
+    """The request's head is not acceptable; the server answers 400 and closes the connection."""
+
+
+class StrictHttpProtocol(HttpToolsProtocol):
+    """Refuses heads that are too large, and targets that are not path and query.
+
+    uvicorn itself would take the path out of an absolute address, and drop the rest and any fragment.
+    """
+
+    def on_message_begin(self) -> None:
+        """Start to count."""
+        super().on_message_begin()
+        self._head_bytes = 0
+
+    def on_url(self, url: bytes) -> None:
+        """Take a piece of the target."""
+        super().on_url(url)
+        if len(self.url) > MAX_TARGET_BYTES:
+            raise Malformed("target too long")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header."""
+        super().on_header(name, value)
+        self._head_bytes += len(name) + len(value)
+        if self._head_bytes > MAX_HEADER_BYTES or len(self.headers) > MAX_HEADERS:
+            raise Malformed("headers too large")
+
+    def on_headers_complete(self) -> None:
+        """Start the request."""
+        if not self.url.startswith(b"/") or b"#" in self.url:
+            raise Malformed("target is not path and query")
+        super().on_headers_complete()

@@ -1,0 +1,47 @@
+"""Settings of the gateway."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Network, IPv6Network
+
+from pydantic import AnyHttpUrl, Field
+from pydantic_settings import SettingsConfigDict
+
+from posthorn_common.settings import ServiceSettings
+
+
+class Settings(ServiceSettings):
+    """Read from `POSTHORN_GATEWAY_*`."""
+
+    model_config = SettingsConfigDict(env_prefix="POSTHORN_GATEWAY_", frozen=True, extra="ignore")
+
+    auth_url: AnyHttpUrl = Field(description="Base URL of auth.")
+    campaigns_url: AnyHttpUrl = Field(description="Base URL of campaigns.")
+    mailer_url: AnyHttpUrl = Field(description="Base URL of mailer.")
+    analytics_url: AnyHttpUrl = Field(description="Base URL of analytics.")
+    connect_timeout_seconds: float = Field(default=2.0, gt=0, le=60, description="Time to reach a service.")
+    read_timeout_seconds: float = Field(
+        default=60.0, gt=0, le=3600, description="Longest silence of a service, or of a client that sends a body."
+    )
+    trusted_proxies: list[IPv4Network | IPv6Network] = Field(
+        default=[], description="Networks of proxies whose X-Forwarded-* is believed, as a JSON list."
+    )
+    allowed_hosts: list[str] = Field(default=[], description="Host names served, as a JSON list; empty for any.")
+    cors_origins: list[str] = Field(
+        default=[], description="Origins whose pages may call the API, as a JSON list; empty for none."
+    )
+    sign_in_per_minute: int = Field(
+        default=600, ge=0, description="Sign-in requests a minute and client address; 0 for no limit."
+    )
+    requests_per_minute: int = Field(
+        default=30_000, ge=0, description="Requests a minute and organisation, or API key; 0 for no limit."
+    )
+    recipient_per_minute: int = Field(
+        default=0, ge=0, description="Opens, clicks, unsubscribes a minute and client address; 0 for no limit."
+    )
+    api_key_cache_seconds: float = Field(
+        default=30.0, ge=0, le=60, description="How long an exchanged API key is used before auth is asked again."
+    )
+    revocation_poll_seconds: float = Field(
+        default=3.0, ge=0.1, le=60, description="How often revoked sessions and API keys are read from Redis."
+    )
