@@ -1,0 +1,98 @@
+"""Following campaigns: status, name, audience, links, as their events tell."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from posthorn_analytics.app.ports import ChangeSignal, Fact, NewUnitOfWork
+from posthorn_analytics.domain.campaigns import CampaignStatus
+from posthorn_contracts.campaigns.v1 import (
+    CampaignCancelled,
+    CampaignCompleted,
+    CampaignPaused,
+    CampaignResumed,
+    CampaignRetryRequested,
+    CampaignScheduled,
+    CampaignStarted,
+)
+from posthorn_contracts.envelope import Event
+from posthorn_contracts.mailer.v1 import SendImpeded, SendPlanned, SendRecovered
+
+StatusEvent = (
+    CampaignScheduled
+    | CampaignPaused
+    | CampaignResumed
+    | CampaignCancelled
+    | CampaignRetryRequested
+    | CampaignCompleted
+)
+
+
+class FollowingCampaigns:
+    """The use cases of following. Each is idempotent, and their order does not matter."""
+
+    def __init__(self, *, new_unit_of_work: NewUnitOfWork, signal: ChangeSignal) -> None:
+        self._new_unit_of_work = new_unit_of_work
+        self._signal = signal
+
+    async def on_status(self, event: StatusEvent) -> None:
+        """A campaign has changed its status."""
+        fact = _fact(event, event.data.campaign_id)
+        async with self._new_unit_of_work() as uow:
+            if not await uow.first_time(event):
+                return
+            if isinstance(event, CampaignScheduled):
+                await uow.campaigns.set_name(fact, event.data.name)
+            await uow.campaigns.set_status(fact, _status(event))
+        await self._signal.changed([fact.campaign_id])
+
+    async def on_campaign_started(self, event: CampaignStarted) -> None:
+        """A campaign is being sent, and its links are pinned."""
+        fact = _fact(event, event.data.campaign_id)
+        links = {link.number: link.url for link in event.data.links}
+        async with self._new_unit_of_work() as uow:
+            if not await uow.first_time(event):
+                return
+            await uow.campaigns.add_links(fact.organisation_id, fact.campaign_id, links)
+            await uow.campaigns.set_name(fact, event.data.name)
+            await uow.campaigns.set_started(fact)
+            await uow.campaigns.set_status(fact, CampaignStatus.SENDING)
+        await self._signal.changed([fact.campaign_id])
+
+    async def on_send_planned(self, event: SendPlanned) -> None:
+        """The number of recipients is known."""
+        fact = _fact(event, event.data.campaign_id)
+        async with self._new_unit_of_work() as uow:
+            if not await uow.first_time(event):
+                return
+            await uow.campaigns.set_audience(fact, event.data.audience)
+        await self._signal.changed([fact.campaign_id])
+
+    async def on_notice(self, event: SendImpeded | SendRecovered) -> None:
+        """Something keeps the campaign from being sent at present, or does no more."""
+        fact = _fact(event, event.data.campaign_id)
+        notice = event.data.reason if isinstance(event, SendImpeded) else None
+        async with self._new_unit_of_work() as uow:
+            if not await uow.first_time(event):
+                return
+            await uow.campaigns.set_notice(fact, notice)
+        await self._signal.changed([fact.campaign_id])
+
+
+_STATUSES: dict[type[Event], CampaignStatus] = {
+    CampaignScheduled: CampaignStatus.SCHEDULED,
+    CampaignPaused: CampaignStatus.PAUSED,
+    CampaignResumed: CampaignStatus.SENDING,
+    CampaignRetryRequested: CampaignStatus.SENDING,
+    CampaignCancelled: CampaignStatus.CANCELLED,
+}
+
+
+def _status(event: StatusEvent) -> CampaignStatus:
+    if isinstance(event, CampaignCompleted):
+        return CampaignStatus(event.data.status)
+    return _STATUSES[type(event)]
+
+
+def _fact(event: Event, campaign_id: UUID) -> Fact:
+    return Fact(organisation_id=event.organisation_id, campaign_id=campaign_id, at=event.occurred_at)

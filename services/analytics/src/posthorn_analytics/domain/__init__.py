@@ -1,0 +1,1 @@
+"""Rules of counting: recipients, tallies, machines, rates, progress. Standard library only."""
