@@ -55,12 +55,19 @@ class Template:
     def render(self, context: Mapping[str, Any]) -> str:
         """Return the text. Raises TemplateProblem; `template_too_expensive` when the fuel runs out."""
         try:
-            text: str = self._environment.render_template(_NAME, **context)
+            text: str = self._environment.render_template(_NAME, **_copied(context))
         except (minijinja.TemplateError, UnicodeError) as error:
             raise _problem(error) from None
+        except Exception as error:  # noqa: BLE001  `contact.pop("x")` raises what Python raises
+            raise TemplateProblem("template_invalid", f"cannot be rendered: {type(error).__name__}", None) from None
         if len(text) > MAX_OUTPUT_BYTES:
             raise TemplateProblem("template_output_too_large", "renders to more than 2 MiB", None)
         return text
+
+
+def _copied(context: Mapping[str, Any]) -> dict[str, Any]:
+    # A template reaches the methods of a dict: one that is shared must not be emptied by `campaign.clear()`.
+    return {name: value.copy() if type(value) is dict else value for name, value in context.items()}
 
 
 def _problem(error: Exception) -> TemplateProblem:

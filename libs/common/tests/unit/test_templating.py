@@ -61,6 +61,20 @@ def test_no_python_object_is_reachable(source: str) -> None:
     assert "class" not in render(source, x={})
 
 
+@pytest.mark.parametrize("source", ["{{ x.clear() }}", "{{ x.update({'a': 2}) }}", "{{ x.pop('a') }}"])
+def test_what_is_rendered_cannot_be_changed(source: str) -> None:
+    shared = {"a": 1}
+    render(source, x=shared)
+    assert shared == {"a": 1}
+
+
+@pytest.mark.parametrize("source", ["{{ x.pop('b') }}", "{{ x.nothing() }}", "{{ link('one') }}"])
+def test_whatever_python_raises_is_a_problem_of_the_template(source: str) -> None:
+    template = Template(source, html=True, functions={"link": lambda number: "ab"[number]})
+    with pytest.raises(TemplateProblem):
+        template.render({"x": {}})
+
+
 @pytest.mark.parametrize("source", ["{% include 'x' %}", "{% extends '/etc/passwd' %}", "{% import 'x' as y %}"])
 def test_nothing_is_loaded(source: str) -> None:
     with pytest.raises(TemplateProblem):
