@@ -165,7 +165,6 @@ class Campaign:
         """
         if self.final_counts_at is not None and told_at <= self.final_counts_at:
             return self
-        settled = replace(self, final_counts=counts, final_counts_at=told_at)
         status = CampaignStatus.COMPLETED_WITH_ERRORS if counts.has_errors else CampaignStatus.COMPLETED
         if self.status not in _MAY_COMPLETE or self.status is status:
             return replace(self, final_counts=counts, final_counts_at=told_at)
