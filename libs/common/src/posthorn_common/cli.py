@@ -41,9 +41,7 @@ def service_cli(commands: ServiceCommands[AnySettings]) -> typer.Typer:
 
     @app.command()
     def run(
-        roles: Annotated[
-            str, typer.Option(help=f"Comma-separated, of: {', '.join(commands.roles)}.", show_default="all")
-        ] = ",".join(commands.roles),
+        roles: Annotated[str, typer.Option(help="Comma-separated; all by default.")] = ",".join(commands.roles),
         port: Annotated[int | None, typer.Option(help="Overrides the port of the settings.")] = None,
     ) -> None:
         """Run the service until SIGTERM."""
