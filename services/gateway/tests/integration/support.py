@@ -102,7 +102,9 @@ class TokenIssuer:
 
     def token(self, *, key: Any = None, algorithm: str = "EdDSA", header: Any = None, **changes: Any) -> str:
         headers = {"kid": self.key_id, "typ": "at+jwt", **(header or {})}
-        return jwt.encode(self.claims(**changes), key or self.key, algorithm=algorithm, headers=headers)
+        return jwt.encode(
+            self.claims(**changes), self.key if key is None else key, algorithm=algorithm, headers=headers
+        )
 
     def public_bytes(self) -> bytes:
         return self.key.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)

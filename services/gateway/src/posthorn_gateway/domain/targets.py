@@ -10,7 +10,7 @@ from posthorn_gateway.domain.errors import InvalidHost, InvalidTarget
 # A segment of RFC 3986 without backslash, dot, slash and control characters in percent-encoding: a program that
 # decodes before it splits or compares would see another path than the one that was checked.
 _SEGMENT = r"(?:[A-Za-z0-9\-._~!$&'()*+,;=:@]|%(?!2[EeFf]|5[Cc]|[01]|7[Ff])[0-9A-Fa-f]{2})+"
-_PATH = re.compile(rf"(?:/(?!\.\.?(?:/|$)){_SEGMENT})*/?")
+_PATH = re.compile(rf"(?=/)(?:/(?!\.\.?(?:/|$)){_SEGMENT})*/?")
 _QUERY = re.compile(r"[\x21\x24-\x7e]*")  # RFC 3986, and what browsers send besides; no space, no quote, no fragment
 _HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._\-]{1,253})(?::[0-9]{1,5})?")
 
