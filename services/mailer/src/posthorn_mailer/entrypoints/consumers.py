@@ -2,6 +2,17 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
+from posthorn_contracts.campaigns.v1 import (
+    CampaignCancelled,
+    CampaignPaused,
+    CampaignResumed,
+    CampaignRetryRequested,
+    CampaignStarted,
+)
+from posthorn_contracts.envelope import Event
+from posthorn_mailer.app.controlling import Order
 from posthorn_mailer.bootstrap import Container
 
 CONSUMER = "mailer"
@@ -9,3 +20,36 @@ CONSUMER = "mailer"
 
 def subscribe(container: Container) -> None:
     """Add all subscriptions to the container's bus."""
+    _subscribe_to_campaigns(container)
+
+
+def _subscribe_to_campaigns(container: Container) -> None:
+    controlling, bus = container.controlling, container.bus
+
+    async def on_campaign_started(event: CampaignStarted) -> None:
+        order = _order(event, event.data.campaign_id)
+        await controlling.start(order, name=event.data.name, relay_id=event.data.relay_id)
+
+    async def on_campaign_paused(event: CampaignPaused) -> None:
+        await controlling.pause(_order(event, event.data.campaign_id))
+
+    async def on_campaign_resumed(event: CampaignResumed) -> None:
+        await controlling.resume(_order(event, event.data.campaign_id))
+
+    async def on_campaign_cancelled(event: CampaignCancelled) -> None:
+        await controlling.cancel(_order(event, event.data.campaign_id))
+
+    async def on_campaign_retry_requested(event: CampaignRetryRequested) -> None:
+        await controlling.retry_failed(_order(event, event.data.campaign_id))
+
+    bus.subscribe(CampaignStarted, on_campaign_started, consumer=CONSUMER)
+    bus.subscribe(CampaignPaused, on_campaign_paused, consumer=CONSUMER)
+    bus.subscribe(CampaignResumed, on_campaign_resumed, consumer=CONSUMER)
+    bus.subscribe(CampaignCancelled, on_campaign_cancelled, consumer=CONSUMER)
+    bus.subscribe(CampaignRetryRequested, on_campaign_retry_requested, consumer=CONSUMER)
+
+
+def _order(event: Event, campaign_id: UUID) -> Order:
+    return Order(
+        id=event.id, organisation_id=event.organisation_id, campaign_id=campaign_id, given_at=event.occurred_at
+    )

@@ -1,3 +1,77 @@
 """What rings the workers' bell, and what they do then."""
 
 from __future__ import annotations
+
+import asyncio
+from uuid import UUID
+
+import structlog
+
+from posthorn_common.errors import TransientError
+from posthorn_common.jobs import BullJobQueue, ReceivedJob
+from posthorn_common.loops import run_every
+from posthorn_mailer.app.controlling import ControllingSends
+from posthorn_mailer.app.doorbell import PLAN_SEND, SEND_BATCH, SWEEP_SEND
+from posthorn_mailer.app.planning import PlanningSends
+from posthorn_mailer.app.sending import SendingBatches
+
+log = structlog.get_logger(__name__)
+
+
+class UnknownJob(Exception):
+    """A job that this version does not know; it is kept among the failed ones."""
+
+
+class CampaignWorker:
+    """Plans and sends campaigns: when the bell rings, and while it is broken, by looking."""
+
+    def __init__(
+        self,
+        jobs: BullJobQueue,
+        *,
+        planning: PlanningSends,
+        sending: SendingBatches,
+        controlling: ControllingSends,
+        concurrency: int,
+        poll_seconds: float,
+    ) -> None:
+        self._jobs = jobs
+        self._planning = planning
+        self._sending = sending
+        self._controlling = controlling
+        self._concurrency = concurrency
+        self._poll_seconds = poll_seconds
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop` is set; then finish what is open and give batches back."""
+        looking_after = asyncio.create_task(self._sending.look_after(stop))
+        polling = asyncio.create_task(run_every(self._poll_seconds, self._look, stop=stop, name="look_for_batches"))
+        try:
+            await self._jobs.consume(self.handle, concurrency=self._concurrency, stop=stop)
+            await asyncio.gather(looking_after, polling)
+        finally:
+            for task in (looking_after, polling):
+                task.cancel()
+            await asyncio.gather(looking_after, polling, return_exceptions=True)
+
+    async def handle(self, job: ReceivedJob) -> None:
+        """Do what a job asks for, as far as the database says that it is still to be done."""
+        id_ = UUID(job.data["id"])
+        match job.name:
+            case name if name == PLAN_SEND:
+                await self._planning.plan_send(id_)
+            case name if name == SEND_BATCH:
+                await self._sending.send_batch(id_)
+            case name if name == SWEEP_SEND:
+                await self._controlling.sweep(id_)
+            case _:
+                raise UnknownJob(job.name)
+
+    async def _look(self) -> None:
+        try:
+            await self._jobs.ping()
+        except TransientError as error:
+            log.warning("looking_for_work_without_redis", error=str(error))
+            while await self._planning.plan_next():
+                pass
+            await self._sending.send_all_due()

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Sequence
 
+from posthorn_common.inbox import run_inbox_purge
+from posthorn_common.loops import run_every, with_advisory_lock
 from posthorn_common.runtime import Role, http_role
 from posthorn_mailer.bootstrap import Container, bootstrap
 from posthorn_mailer.entrypoints.consumers import subscribe
 from posthorn_mailer.entrypoints.http.app import build_app
+from posthorn_mailer.entrypoints.jobs import CampaignWorker
 from posthorn_mailer.settings import Settings
 
 ROLES = ("api", "consumer", "worker", "relay", "scheduler")
@@ -28,6 +32,35 @@ def roles(container: Container, wanted: frozenset[str]) -> list[Role]:
     if "consumer" in wanted:
         subscribe(container)
         found.append(Role("consumer", container.bus.run))
+    if "worker" in wanted:
+        found.append(Role("campaign_worker", campaign_worker(container).run))
     if "relay" in wanted:
         found.append(Role("relay", container.relay.run))
+    if "scheduler" in wanted:
+        found.append(Role("scheduler", lambda stop: _schedule(container, stop)))
     return found
+
+
+def campaign_worker(container: Container) -> CampaignWorker:
+    """Return what plans and sends campaigns."""
+    return CampaignWorker(
+        container.jobs,
+        planning=container.planning,
+        sending=container.sending,
+        controlling=container.controlling,
+        concurrency=container.settings.batches_per_worker + 1,  # planning must not wait for batches
+        poll_seconds=container.settings.poll_seconds,
+    )
+
+
+async def _schedule(container: Container, stop: asyncio.Event) -> None:
+    async def reconcile() -> None:
+        # One at a time is enough, and safe as more would be.
+        async with with_advisory_lock(container.engine, "reconcile_sends") as lock:
+            if lock is not None:
+                await container.reconciling.reconcile()
+
+    await asyncio.gather(
+        run_every(container.settings.reconcile_seconds, reconcile, stop=stop, name="reconcile_sends"),
+        run_inbox_purge(container.engine, stop),
+    )

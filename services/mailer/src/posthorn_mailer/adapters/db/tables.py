@@ -59,17 +59,18 @@ batches = sa.Table(
     sa.Column("owner", sa.Text),
     sa.Column("unreported", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.CheckConstraint("state IN ('ready', 'leased', 'done')", name="state"),
-    sa.Index(None, "send_id", "number", unique=True),
+    sa.Index(None, "send_id", "first_number", unique=True),
     sa.Index("ix_batches_open", "send_id", postgresql_where=sa.text("state <> 'done'")),
     sa.Index("ix_batches_unreported", "id", postgresql_where=sa.text("unreported")),
 )
 
 # One row per recipient. No index holds a column that changes while mail is sent, and pages are left partly empty, so
-# that PostgreSQL can update in place (HOT).
+# that PostgreSQL can update in place (HOT). No foreign key: only the planner inserts, with the send's row locked, and
+# checking it again would double the price of a row.
 deliveries = sa.Table(
     "deliveries",
     metadata,
-    sa.Column("send_id", sa.ForeignKey(sends.c.id), primary_key=True),
+    sa.Column("send_id", sa.Uuid, primary_key=True),
     sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("organisation_id", sa.Uuid, nullable=False),
     sa.Column("contact_id", sa.Uuid, nullable=False),

@@ -10,6 +10,7 @@ from posthorn_common.db import ping
 from posthorn_common.http.app import AppParts, create_app
 from posthorn_mailer.bootstrap import Container
 from posthorn_mailer.domain import errors
+from posthorn_mailer.entrypoints.http.routes import deliveries, sends
 
 _STATUSES: dict[type[Exception], int] = {
     errors.NotFound: 404,
@@ -20,7 +21,7 @@ _STATUSES: dict[type[Exception], int] = {
 
 def build_app(container: Container | None, *, business_routes: bool = True) -> FastAPI:
     """Return the application; without a container it can only describe itself."""
-    routers = ()
+    routers = (sends.router, deliveries.router)
     return create_app(
         AppParts(
             service="mailer",

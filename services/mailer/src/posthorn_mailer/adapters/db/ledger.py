@@ -1,0 +1,196 @@
+"""The ledger in PostgreSQL: every delivery is opened durably before its MAIL FROM and closed after the reply.
+
+One statement closes what has answered and opens what comes next, for all connections of a relay at once: one commit,
+and at no time are more deliveries open than there are connections. It is fenced by the batches' leases: they are locked
+in share mode, so that no open can slip in behind a takeover.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any
+
+import asyncpg
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from posthorn_common.errors import TransientError
+from posthorn_common.outbox import INSERT_SQL
+from posthorn_mailer.app.ports import Closing, Entry, EntryResult, NewSuppression, Opened, Opening
+from posthorn_mailer.domain.sends import SendStatus
+
+_AWAY = (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.OperatorInterventionError,
+         asyncpg.InsufficientResourcesError, asyncpg.TransactionRollbackError, asyncpg.QueryCanceledError,
+         DBAPIError)  # fmt: skip
+
+_WRITE = """
+WITH answered AS (
+    SELECT * FROM unnest($1::uuid[], $2::int[], $3::uuid[], $4::int[], $5::bigint[], $6::text[], $7::bool[],
+                         $8::float8[], $9::int[], $10::text[], $11::text[], $12::text[])
+        AS a(batch_id, epoch, send_id, number, attempt_id, state, counted, delay, code, enhanced, reply, cause)
+), closed AS (
+    UPDATE deliveries d SET
+        state = a.state,
+        attempts = d.attempts - CASE WHEN a.counted THEN 0 ELSE 1 END,
+        next_attempt_at = CASE WHEN a.state = 'deferred' THEN now() + make_interval(secs => a.delay) END,
+        finished_at = CASE WHEN a.state NOT IN ('deferred', 'pending') THEN clock_timestamp() END,
+        smtp_code = a.code, enhanced_code = a.enhanced, reply = a.reply, cause = a.cause
+    FROM answered a
+    WHERE d.send_id = a.send_id AND d.number = a.number AND d.attempt_id = a.attempt_id
+      AND (d.state = 'sending' OR d.state = 'ambiguous' AND a.state IN ('sent', 'bounced', 'failed'))
+    RETURNING d.send_id, d.number, a.batch_id, a.epoch
+), late AS (
+    UPDATE batches b SET unreported = true FROM closed c
+    WHERE b.id = c.batch_id AND (b.lease_epoch <> c.epoch OR b.state <> 'leased')
+), held AS MATERIALIZED (
+    SELECT b.id, b.lease_epoch, s.status FROM batches b
+    JOIN unnest($13::uuid[], $14::int[]) AS h(id, epoch) ON b.id = h.id AND b.lease_epoch = h.epoch
+    JOIN sends s ON s.id = b.send_id
+    WHERE b.state = 'leased' AND b.lease_until > clock_timestamp()
+    FOR SHARE OF b
+), opened AS (
+    UPDATE deliveries d SET
+        (state, attempts, finished_at) = (
+            SELECT CASE WHEN stop THEN 'suppressed' ELSE 'sending' END,
+                   d.attempts + CASE WHEN stop OR d.state = 'sending' THEN 0 ELSE 1 END,
+                   CASE WHEN stop THEN clock_timestamp() END
+            FROM (SELECT d.email = ''
+                OR EXISTS (SELECT FROM suppressions x
+                           WHERE x.organisation_id = d.organisation_id AND x.email = d.email)
+                OR EXISTS (SELECT FROM suppressed_contacts x
+                           WHERE x.organisation_id = d.organisation_id AND x.contact_id = d.contact_id)) q(stop)
+        ),
+        epoch = held.lease_epoch, attempt_id = w.attempt_id, next_attempt_at = NULL, opened_at = clock_timestamp(),
+        first_opened_at = coalesce(d.first_opened_at, now()),
+        expires_at = coalesce(d.expires_at, now() + make_interval(secs => $19))
+    FROM unnest($15::uuid[], $16::uuid[], $17::int[], $18::bigint[]) AS w(batch_id, send_id, number, attempt_id)
+    JOIN held ON held.id = w.batch_id AND held.status = 'sending'
+    WHERE d.send_id = w.send_id AND d.number = w.number
+      AND (d.state = 'pending' OR d.state = 'deferred' AND d.next_attempt_at <= clock_timestamp()
+           OR d.state = 'sending' AND d.attempt_id = w.attempt_id)
+    RETURNING d.send_id, d.number, d.state, d.attempts, d.first_opened_at,
+              extract(epoch FROM d.expires_at - now())::float8 AS expires_in
+)
+SELECT 'closed' AS kind, send_id AS id, number, NULL AS state, 0 AS attempts, NULL::timestamptz AS first_opened_at,
+       0::float8 AS expires_in FROM closed
+UNION ALL SELECT 'opened', send_id, number, state, attempts, first_opened_at, expires_in FROM opened
+UNION ALL SELECT 'held', id, 0, status, 0, NULL, 0 FROM held
+"""
+
+_SUPPRESS = """
+INSERT INTO suppressions (organisation_id, email, reason, contact_id, source, created_at)
+VALUES ($1, $2, 'hard_bounce', $3, 'delivery', now())
+ON CONFLICT (organisation_id, email) DO NOTHING
+"""
+
+
+class SqlLedger:
+    """See the port Ledger."""
+
+    def __init__(self, engine: AsyncEngine, *, horizon_seconds: float) -> None:
+        self._engine = engine
+        self._horizon_seconds = horizon_seconds
+
+    @contextlib.asynccontextmanager
+    async def page(self) -> AsyncGenerator[SqlLedgerPage]:
+        """Provide a page on a connection of its own."""
+        page = SqlLedgerPage(self._engine, self._horizon_seconds)
+        try:
+            yield page
+        finally:
+            await page.close()
+
+
+class SqlLedgerPage:
+    """See the port LedgerPage. Connects when it has something to write, and again after an error."""
+
+    def __init__(self, engine: AsyncEngine, horizon_seconds: float) -> None:
+        self._engine = engine
+        self._horizon_seconds = horizon_seconds
+        self._stack = contextlib.AsyncExitStack()
+        self._driver: asyncpg.Connection | None = None
+
+    async def write(self, entry: Entry) -> EntryResult:
+        """Close and open deliveries. Raises TransientError when the database is away: repeat the same entry then."""
+        try:
+            return _result(await self._write(entry))
+        except _AWAY as error:
+            await self.close()
+            raise TransientError(f"the database is away: {type(error).__name__}") from error
+
+    async def close(self) -> None:
+        """Give the connection back."""
+        self._driver = None
+        await self._stack.aclose()
+        self._stack = contextlib.AsyncExitStack()
+
+    async def _write(self, entry: Entry) -> list[Any]:
+        driver = self._driver or await self._connect()
+        arguments = (*_closing_columns(entry.closings), *_opening_columns(entry.openings), self._horizon_seconds)
+        if not entry.suppressions:
+            return await driver.fetch(_WRITE, *arguments)
+        async with driver.transaction():
+            rows = await driver.fetch(_WRITE, *arguments)
+            for suppression in entry.suppressions:
+                await _suppress(driver, suppression)
+        return rows
+
+    async def _connect(self) -> asyncpg.Connection:
+        connection = await self._stack.enter_async_context(self._engine.connect())
+        raw: Any = await connection.get_raw_connection()
+        driver: asyncpg.Connection = raw.driver_connection
+        self._driver = driver
+        return driver
+
+
+async def _suppress(driver: asyncpg.Connection, suppression: NewSuppression) -> None:
+    event = suppression.event
+    done = await driver.execute(_SUPPRESS, suppression.organisation_id, suppression.email, suppression.contact_id)
+    if done == "INSERT 0 1":
+        await driver.execute(INSERT_SQL, event.id, event.type, event.model_dump_json())
+
+
+def _closing_columns(closings: Sequence[Closing]) -> list[list[Any]]:
+    rows = sorted(closings, key=lambda closing: (closing.send_id, closing.number))
+    return [
+        [row.batch_id for row in rows],
+        [row.epoch for row in rows],
+        [row.send_id for row in rows],
+        [row.number for row in rows],
+        [row.attempt_id for row in rows],
+        [row.state.value for row in rows],
+        [row.counted for row in rows],
+        [row.delay_seconds or 0.0 for row in rows],
+        [row.smtp_code for row in rows],
+        [row.enhanced_code for row in rows],
+        [row.reply for row in rows],
+        [row.cause for row in rows],
+    ]
+
+
+def _opening_columns(openings: Sequence[Opening]) -> list[list[Any]]:
+    rows = sorted(openings, key=lambda opening: (opening.send_id, opening.number))
+    held = {row.batch_id: row.epoch for row in rows}
+    return [
+        list(held),
+        list(held.values()),
+        [row.batch_id for row in rows],
+        [row.send_id for row in rows],
+        [row.number for row in rows],
+        [row.attempt_id for row in rows],
+    ]
+
+
+def _result(rows: list[Any]) -> EntryResult:
+    closed, opened, suppressed, statuses = set(), [], set(), {}
+    for kind, id_, number, state, attempts, first_opened_at, expires_in in rows:
+        if kind == "closed":
+            closed.add((id_, number))
+        elif kind == "held":
+            statuses[id_] = SendStatus(state)
+        elif state == "suppressed":
+            suppressed.add((id_, number))
+        else:
+            opened.append(Opened(id_, number, attempts, first_opened_at, expires_in))
+    return EntryResult(frozenset(closed), opened, frozenset(suppressed), statuses)

@@ -1,0 +1,397 @@
+"""A lane hands the messages of all batches in this process to one relay, over the relay's connections.
+
+Its loop writes the ledger: each entry closes what has answered since the last and opens as many deliveries as there
+are free connections. A relay that is away closes the lane for a while: its batches go back, and are not worn down.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+import structlog
+
+from posthorn_common.clock import Clock
+from posthorn_common.errors import TransientError
+from posthorn_common.events import event
+from posthorn_contracts.mailer.v1 import ContactSuppressed, ContactSuppressedData
+from posthorn_mailer.app.metrics import DELIVERIES, LEASE_LOST, OPEN
+from posthorn_mailer.app.outages import Outage, OutagePauses
+from posthorn_mailer.app.ports import (
+    Batch,
+    Closing,
+    CompositionFailed,
+    Entry,
+    EntryResult,
+    Ledger,
+    LedgerPage,
+    Letter,
+    NewSuppression,
+    Opened,
+    Opening,
+    Recipient,
+)
+from posthorn_mailer.app.ports_transport import MailTransport, OutgoingMessage, RelayLimiter
+from posthorn_mailer.domain.deliveries import Backoff, DeliveryState, settle
+from posthorn_mailer.domain.relays import Relay
+from posthorn_mailer.domain.replies import MAX_TEXT_CHARACTERS, Attempt, classify
+from posthorn_mailer.domain.sends import SendStatus
+
+log = structlog.get_logger(__name__)
+
+_ATTEMPT_ID_BITS = 62
+_FIRST_DATABASE_PAUSE_SECONDS = 0.2
+_LONGEST_DATABASE_PAUSE_SECONDS = 5.0
+
+
+class Halt(StrEnum):
+    """Why a batch is let go before it is through."""
+
+    STOPPING = "stopping"
+    """The process ends."""
+    NOT_SENDING = "not_sending"
+    """The send is paused or cancelled."""
+    LEASE_LOST = "lease_lost"
+    """Another worker holds the batch."""
+    RELAY_AWAY = "relay_away"
+
+
+class BlankLetter:
+    """The letter of a batch of which nothing is to be sent."""
+
+    def compose(self, recipient: Recipient, dated: datetime) -> OutgoingMessage:  # noqa: ARG002  the port's shape
+        """Raises CompositionFailed."""
+        raise CompositionFailed("There is nothing to send.")
+
+
+@dataclass(eq=False, slots=True)
+class HeldBatch:
+    """A leased batch at work. `over` is set when nothing of it is open any more and nothing will be opened."""
+
+    batch: Batch
+    letter: Letter
+    waiting: deque[Recipient]
+    halt: Halt | None = None
+    resume_in_seconds: float = 0.0
+    outage: str | None = None
+    unsettled: int = 0
+    unreported: bool = False
+    got_through: bool = False
+    over: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def halt_for(self, reason: Halt) -> None:
+        """Open nothing more; the first reason counts."""
+        self.halt = self.halt or reason
+
+    @property
+    def has_more(self) -> bool:
+        """Whether something of it may still be opened."""
+        return self.halt is None and bool(self.waiting)
+
+
+@dataclass(frozen=True, slots=True)
+class LaneParts:
+    """What all lanes share. `on_late` takes closings that came after the batch had been taken over."""
+
+    transport: MailTransport
+    limiter: RelayLimiter
+    ledger: Ledger
+    backoff: Backoff
+    pauses: OutagePauses
+    clock: Clock
+    on_late: Callable[[Closing], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """A delivery on its way: what was asked of the ledger, and for whom."""
+
+    held: HeldBatch
+    recipient: Recipient
+    opening: Opening
+
+
+class Lane:
+    """The way to one relay."""
+
+    def __init__(self, relay: Relay, parts: LaneParts) -> None:
+        self.relay = relay
+        self._parts = parts
+        self._outage = Outage(parts.pauses)
+        self._held: list[HeldBatch] = []
+        self._flying: set[asyncio.Task[None]] = set()
+        self._answered: list[tuple[_Turn, Closing]] = []
+        self._suppressions: list[NewSuppression] = []
+        self._wake = asyncio.Event()
+        self._loop: asyncio.Task[None] | None = None
+        self._limited_until = 0.0
+
+    async def send(self, held: HeldBatch, relay: Relay) -> None:
+        """Send a batch; return when it is over. Cancelling this leaves its open deliveries open, as a crash does."""
+        self.relay = relay
+        if (seconds := self._outage.seconds_left()) > 0:
+            held.halt_for(Halt.RELAY_AWAY)
+            held.resume_in_seconds = seconds
+            return
+        self._held.append(held)
+        self._wake.set()
+        if self._loop is None or self._loop.done():
+            self._loop = asyncio.create_task(self._run(), name=f"lane-{relay.id}")
+        over = asyncio.create_task(held.over.wait())
+        try:
+            await asyncio.wait((over, self._loop), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            over.cancel()
+        if not held.over.is_set():
+            await self._loop  # it has failed: raise what it raised
+
+    def wake(self) -> None:
+        """Look again: batches were halted."""
+        self._wake.set()
+
+    async def abort(self) -> None:
+        """Stop at once, as a crash would."""
+        tasks = [*self._flying, *([self._loop] if self._loop else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _run(self) -> None:
+        try:
+            async with self._parts.ledger.page() as page:
+                while self._held:
+                    await self._step(page)
+        except BaseException:
+            # Their leases run out, and the next holder puts in doubt what was open.
+            self._held.clear()
+            for task in self._flying:
+                task.cancel()
+            raise
+
+    async def _step(self, page: LedgerPage) -> None:
+        self._wake.clear()
+        entry, turns = await self._next_entry()
+        if entry.closings or entry.openings:
+            result, repeated = await self._write(page, entry)
+            await self._settle(entry, turns, result, repeated=repeated)
+        elif all(held.has_more or held.unsettled for held in self._held):
+            await self._sleep()
+        self._release()
+
+    async def _sleep(self) -> None:
+        pause = self._limited_until - time.monotonic()
+        if pause <= 0:
+            await self._wake.wait()
+            return
+        try:
+            await asyncio.wait_for(self._wake.wait(), pause)
+        except TimeoutError:
+            return
+
+    async def _next_entry(self) -> tuple[Entry, list[_Turn]]:
+        turns = await self._next_turns()
+        answered, self._answered = self._answered, []
+        suppressions, self._suppressions = self._suppressions, []
+        for turn, _closing in answered:
+            turn.held.unsettled -= 1
+        for turn in turns:
+            turn.held.unsettled += 1
+        entry = Entry(
+            closings=[closing for _turn, closing in answered],
+            openings=[turn.opening for turn in turns],
+            suppressions=suppressions,
+        )
+        return entry, turns
+
+    async def _next_turns(self) -> list[_Turn]:
+        """Choose recipients for the free connections, from the batches in turn."""
+        free = self._outage.width(self.relay.max_connections) - len(self._flying)
+        ready = [held for held in self._held if held.has_more]
+        free = min(free, sum(len(held.waiting) for held in ready))
+        if free <= 0:
+            return []
+        granted = await self._granted(free)
+        turns: list[_Turn] = []
+        while len(turns) < granted:
+            ready = [held for held in ready if held.has_more]
+            if not ready:  # halted while the limiter was asked
+                break
+            turns += [self._turn(held, held.waiting.popleft()) for held in ready[: granted - len(turns)]]
+        return turns
+
+    async def _granted(self, wanted: int) -> int:
+        if self.relay.messages_per_second is None:
+            return wanted
+        if time.monotonic() < self._limited_until:
+            return 0
+        granted, seconds = await self._parts.limiter.reserve(self.relay, wanted)
+        if granted == 0:
+            self._limited_until = time.monotonic() + seconds
+        return granted
+
+    def _turn(self, held: HeldBatch, recipient: Recipient) -> _Turn:
+        batch = held.batch
+        attempt_id = random.getrandbits(_ATTEMPT_ID_BITS)
+        opening = Opening(batch.id, batch.lease_epoch, batch.send_id, recipient.number, attempt_id)
+        return _Turn(held, recipient, opening)
+
+    async def _write(self, page: LedgerPage, entry: Entry) -> tuple[EntryResult, bool]:
+        """Write for as long as it takes: what relays have answered must not be lost. Return whether it was repeated."""
+        pause = _FIRST_DATABASE_PAUSE_SECONDS
+        repeated = False
+        while True:
+            try:
+                return await page.write(entry), repeated
+            except TransientError as error:
+                log.warning("ledger_away", error=str(error), pause_seconds=pause)
+                await asyncio.sleep(pause)
+                repeated = True
+                pause = min(pause * 2, _LONGEST_DATABASE_PAUSE_SECONDS)
+
+    async def _settle(self, entry: Entry, turns: list[_Turn], result: EntryResult, *, repeated: bool) -> None:
+        opened = {(one.send_id, one.number): one for one in result.opened}
+        OPEN.inc(len(opened))
+        for turn in turns:
+            one = opened.get((turn.opening.send_id, turn.opening.number))
+            if one is not None:
+                self._take_off(turn, one)
+            else:
+                self._settle_refused(turn, result, repeated=repeated)
+        for closing in entry.closings:
+            if (closing.send_id, closing.number) not in result.closed:
+                LEASE_LOST.inc(0 if repeated else 1)
+                await self._parts.on_late(closing)
+
+    def _take_off(self, turn: _Turn, opened: Opened) -> None:
+        task = asyncio.create_task(self._hand_over(turn, opened))
+        self._flying.add(task)
+        task.add_done_callback(self._flying.discard)
+
+    def _settle_refused(self, turn: _Turn, result: EntryResult, *, repeated: bool) -> None:
+        held, opening = turn.held, turn.opening
+        if repeated:
+            # The first write may have opened it before the answer was lost; nothing was said to the relay yet.
+            self._answered.append((turn, _closing(turn, DeliveryState.PENDING, counted=False)))
+            self._wake.set()
+        else:
+            held.unsettled -= 1
+        if (opening.send_id, opening.number) in result.suppressed:
+            held.unreported = True
+            DELIVERIES.labels(DeliveryState.SUPPRESSED).inc()
+            return
+        status = result.statuses.get(opening.batch_id)
+        if status is None:
+            held.halt_for(Halt.LEASE_LOST)
+        elif status is not SendStatus.SENDING:
+            held.halt_for(Halt.NOT_SENDING)
+
+    async def _hand_over(self, turn: _Turn, opened: Opened) -> None:
+        closing = await self._attempt(turn, opened)
+        OPEN.dec()
+        DELIVERIES.labels(closing.state).inc()
+        turn.held.unreported = True
+        self._answered.append((turn, closing))
+        # At once, not when the task is done: the next entry counts free connections.
+        task = asyncio.current_task()
+        if task is not None:
+            self._flying.discard(task)
+        self._wake.set()
+
+    async def _attempt(self, turn: _Turn, opened: Opened) -> Closing:
+        try:
+            message = turn.held.letter.compose(turn.recipient, opened.first_opened_at)
+        except CompositionFailed as error:
+            return _closing(turn, DeliveryState.FAILED, cause="content", reply=str(error)[:MAX_TEXT_CHARACTERS])
+        except Exception:
+            log.exception("composition_broke", send_id=str(turn.opening.send_id), number=turn.opening.number)
+            return _closing(turn, DeliveryState.FAILED, cause="content", reply="The message could not be made.")
+        try:
+            attempt = await self._parts.transport.send(self.relay, message)
+        except Exception:
+            # The transport promises not to raise; what it had said to the relay by then is unknown.
+            log.exception("transport_broke", relay_id=str(self.relay.id))
+            return _closing(turn, DeliveryState.AMBIGUOUS, cause="relay", reply="The attempt ended without a result.")
+        return self._judge(turn, opened, attempt)
+
+    def _judge(self, turn: _Turn, opened: Opened, attempt: Attempt) -> Closing:
+        verdict = classify(attempt)
+        settlement = settle(
+            attempt.stage,
+            verdict,
+            attempts=opened.attempts,
+            expires_in_seconds=opened.expires_in_seconds,
+            backoff=self._parts.backoff,
+            draw=random.random,
+        )
+        if self._outage.note(attempt, verdict):
+            self._close_down(attempt)
+        turn.held.got_through |= settlement.state is DeliveryState.SENT
+        if verdict.suppress:
+            self._suppressions.append(self._suppression(turn))
+        return _closing(
+            turn,
+            settlement.state,
+            counted=settlement.counted,
+            delay_seconds=settlement.delay_seconds,
+            smtp_code=attempt.code,
+            enhanced_code=attempt.enhanced,
+            reply=attempt.text,
+            cause=verdict.cause,
+        )
+
+    def _close_down(self, attempt: Attempt) -> None:
+        """Let all batches go until the relay may be tried again."""
+        seconds = self._outage.seconds_left()
+        log.warning(
+            "relay_away", relay_id=str(self.relay.id), stage=attempt.stage, code=attempt.code, pause_seconds=seconds
+        )
+        for held in self._held:
+            held.halt_for(Halt.RELAY_AWAY)
+            held.resume_in_seconds = seconds
+            held.outage = self._outage.notice(self.relay.name, attempt)
+
+    def _suppression(self, turn: _Turn) -> NewSuppression:
+        batch, contact_id = turn.held.batch, turn.recipient.contact_id
+        data = ContactSuppressedData(contact_id=contact_id, reason="hard_bounce")
+        told = event(ContactSuppressed, contact_id, batch.organisation_id, data, self._parts.clock)
+        return NewSuppression(batch.organisation_id, contact_id, turn.recipient.email, told)
+
+    def _release(self) -> None:
+        """Let batches go that are over."""
+        for held in [held for held in self._held if held.unsettled == 0 and not held.has_more]:
+            self._held.remove(held)
+            held.over.set()
+
+
+def _closing(
+    turn: _Turn,
+    state: DeliveryState,
+    *,
+    counted: bool = True,
+    delay_seconds: float | None = None,
+    smtp_code: int | None = None,
+    enhanced_code: str | None = None,
+    reply: str | None = None,
+    cause: str | None = None,
+) -> Closing:
+    opening = turn.opening
+    return Closing(
+        batch_id=opening.batch_id,
+        epoch=opening.epoch,
+        send_id=opening.send_id,
+        number=opening.number,
+        attempt_id=opening.attempt_id,
+        state=state,
+        counted=counted,
+        delay_seconds=delay_seconds,
+        smtp_code=smtp_code,
+        enhanced_code=enhanced_code,
+        reply=reply,
+        cause=cause,
+    )

@@ -1,0 +1,413 @@
+"""What the use cases of sending need from outside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from types import TracebackType
+from typing import Protocol, Self
+from uuid import UUID
+
+from posthorn_contracts.campaigns.internal_v1 import AudienceMember, AudiencePage, CampaignContent
+from posthorn_contracts.envelope import Event
+from posthorn_mailer.app.ports_transport import OutgoingMessage
+from posthorn_mailer.domain.deliveries import Delivery, DeliveryState
+from posthorn_mailer.domain.replies import Cause
+from posthorn_mailer.domain.sends import Send, SendStatus
+
+
+@dataclass(frozen=True, slots=True)
+class PlanClaim:
+    """The right to plan a send, until somebody else claims it with a higher epoch."""
+
+    send: Send
+    epoch: int
+    cursor: str | None
+    content: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """A delivery that a worker may open."""
+
+    number: int
+    contact_id: UUID
+    email: str
+    fields: str
+    """The merge fields as JSON."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """The deliveries of a send from one number to another."""
+
+    send_id: UUID
+    organisation_id: UUID
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch(Span):
+    """A span that is leased as a whole.
+
+    A write with its epoch has no effect once somebody else has leased the batch.
+    """
+
+    id: UUID
+    number: int
+    lease_epoch: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class OpenWork:
+    """What is left to do in a batch."""
+
+    pending: int
+    sending: int
+    deferred: int
+    next_attempt_in_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ReportedChange:
+    """A delivery whose state was not told yet; reading it marks it as told."""
+
+    contact_id: UUID
+    domain: str
+    state: DeliveryState
+    previous: DeliveryState | None
+    at: datetime
+    smtp_code: int | None
+    enhanced_code: str | None
+    cause: Cause | None
+
+
+class Sends(Protocol):
+    """Stored sends."""
+
+    async def start(self, send: Send) -> None:
+        """Store what a started campaign needs, keeping the status that was ordered before the start was heard of."""
+        ...
+
+    async def remember(self, send_id: UUID, organisation_id: UUID) -> None:
+        """Make sure that there is a row which orders can be kept in, started or not."""
+        ...
+
+    async def lock(self, send_id: UUID) -> tuple[Send, datetime | None] | None:
+        """Return the send and when it was last ordered about, locked until the transaction ends."""
+        ...
+
+    async def order(self, send_id: UUID, status: SendStatus, ordered_at: datetime) -> None: ...
+    async def get(self, organisation_id: UUID, send_id: UUID) -> Send:
+        """Raises SendNotFound, also for a send that has not been started."""
+        ...
+
+    async def content(self, send_id: UUID) -> str | None: ...
+    async def claim_plan(self, send_id: UUID, lease_seconds: float) -> PlanClaim | None:
+        """Lease the planning; None if it is over, not wanted, or leased by somebody else."""
+        ...
+
+    async def release_plan(self, claim: PlanClaim) -> None:
+        """Let somebody else plan at once."""
+        ...
+
+    async def save_content(self, claim: PlanClaim, content: str) -> None: ...
+    async def advance_plan(
+        self, claim: PlanClaim, *, planned: int, cursor: str | None, lease_seconds: float
+    ) -> int | None:
+        """Add to the audience; return what it was before, or None if the planning is not ours any more.
+
+        Without a cursor planning is over.
+        """
+        ...
+
+    async def fail(self, send_id: UUID, reason: str) -> bool: ...
+    async def impede(self, send_id: UUID, reason: str) -> datetime | None:
+        """Note that nothing gets through; return since when, or None if that was known."""
+        ...
+
+    async def recover(self, send_id: UUID) -> bool:
+        """Note that mail gets through; return whether it did not before."""
+        ...
+
+    async def end_plan(self, send_id: UUID) -> bool:
+        """Let the audience be what is planned so far; return whether planning was not over."""
+        ...
+
+    async def mark_drained(self, send_id: UUID) -> None: ...
+    async def reopen(self, send_id: UUID) -> None: ...
+    async def to_plan(self, limit: int) -> list[UUID]:
+        """Return sends whose planning nobody is at."""
+        ...
+
+    async def to_sweep(self, limit: int) -> list[UUID]:
+        """Return cancelled sends that are not drained."""
+        ...
+
+    async def to_drain(self, limit: int) -> list[UUID]:
+        """Return planned sends without open batches that are not drained."""
+        ...
+
+    async def to_resend(self, limit: int) -> list[Send]:
+        """Return recent sends that send again what is in doubt."""
+        ...
+
+
+class Batches(Protocol):
+    """Stored batches and their leases, by the database's clock."""
+
+    async def add(self, batches: Sequence[Batch]) -> None: ...
+    async def claim(self, batch_id: UUID | None, *, owner: str, lease_seconds: float) -> Batch | None:
+        """Lease a batch that is due, or whose lease has run out; without an id any such batch.
+
+        A batch of a send that is not to be sent now is claimed only if its lease has run out.
+        """
+        ...
+
+    async def renew(self, held: Mapping[UUID, int], lease_seconds: float) -> set[UUID]:
+        """Renew leases; return those of them that are still ours."""
+        ...
+
+    async def lock_held(self, batch: Batch) -> bool:
+        """Lock the batch until the transaction ends; return whether the lease is still ours."""
+        ...
+
+    async def close(self, batch_id: UUID, *, done: bool, not_before_seconds: float | None) -> None:
+        """End the lease: the batch is done, or ready again, now or later."""
+        ...
+
+    async def reopen_holding(self, send_id: UUID, number: int) -> None:
+        """Make the batch that holds this delivery ready again, unless somebody is at it."""
+        ...
+
+    async def reopen_with_open_deliveries(self, send_id: UUID) -> None:
+        """Make all batches ready again in which something is left to do, unless somebody is at them."""
+        ...
+
+    async def open_count(self, send_id: UUID) -> int:
+        """Return how many batches are not done, or not told about in full."""
+        ...
+
+    async def lock_free(self, batch_id: UUID) -> bool:
+        """Lock the batch unless somebody else has; return whether it is ready, so that nobody is at it."""
+        ...
+
+    async def free_of(self, send_id: UUID, limit: int) -> list[Batch]:
+        """Return batches of a send that are not done and that nobody is at."""
+        ...
+
+    async def due(self, limit: int) -> list[Batch]:
+        """Return batches that may be claimed."""
+        ...
+
+    async def due_of(self, send_id: UUID) -> list[Batch]:
+        """Return the batches of a send that may be claimed."""
+        ...
+
+    async def unreported(self, limit: int) -> list[Batch]:
+        """Return batches that changed after they were done."""
+        ...
+
+    async def mark_reported(self, batch_id: UUID) -> None: ...
+
+
+class Deliveries(Protocol):
+    """Stored deliveries."""
+
+    async def copy(self, send: Send, first_number: int, members: Sequence[AudienceMember]) -> None: ...
+    async def recipients(self, batch: Batch) -> list[Recipient]:
+        """Return what may be opened now, in order."""
+        ...
+
+    async def relabel(self, batch: Batch) -> int:
+        """Mark what earlier holders left open as ambiguous; return how many."""
+        ...
+
+    async def open_work(self, batch: Batch) -> OpenWork: ...
+    async def take_unreported(self, span: Span) -> list[ReportedChange]:
+        """Return changes not told yet, and mark them as told."""
+        ...
+
+    async def cancel(self, batch: Batch) -> int:
+        """Cancel what is not opened; return how many. Deliveries that a worker is about to open are left out."""
+        ...
+
+    async def retry_failed(self, send_id: UUID) -> int: ...
+    async def return_late(self, send_id: UUID, number: int, attempt_id: int) -> bool:
+        """Make a delivery pending that was put in doubt although its attempt certainly failed."""
+        ...
+
+    async def resend_ambiguous(self, send_id: UUID, opened_before_seconds: float) -> list[int]:
+        """Make deliveries in doubt pending; return their numbers."""
+        ...
+
+    async def lock(self, organisation_id: UUID, send_id: UUID, contact_id: UUID) -> Delivery:
+        """Return the delivery, locked. Raises DeliveryNotFound."""
+        ...
+
+    async def get(self, organisation_id: UUID, send_id: UUID, contact_id: UUID) -> Delivery:
+        """Raises DeliveryNotFound."""
+        ...
+
+    async def resolve(self, delivery: Delivery, state: DeliveryState) -> None: ...
+    async def page(
+        self, send_id: UUID, *, state: DeliveryState | None, search: str | None, after: int | None, limit: int
+    ) -> list[Delivery]: ...
+    async def counts(self, send_id: UUID) -> dict[DeliveryState, int]: ...
+    async def erase(self, organisation_id: UUID, contact_id: UUID) -> list[tuple[UUID, int]]:
+        """Blank what is personal and cancel what is not opened; return (send, number) of what was cancelled."""
+        ...
+
+
+class SendingUnitOfWork(Protocol):
+    """One transaction: committed when the block ends, rolled back when it raises."""
+
+    @property
+    def sends(self) -> Sends: ...
+    @property
+    def batches(self) -> Batches: ...
+    @property
+    def deliveries(self) -> Deliveries: ...
+
+    async def __aenter__(self) -> Self: ...
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+    async def publish(self, event: Event) -> None:
+        """Add an event to the outbox, in this transaction."""
+        ...
+
+    async def first_time(self, consumer: str, event_id: UUID) -> bool:
+        """Note the event as handled, in this transaction; return False if it was noted before."""
+        ...
+
+
+NewSendingUnitOfWork = Callable[[], SendingUnitOfWork]
+"""Starts a unit of work."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """A delivery that a worker wants to open. The attempt's id is the worker's own, so that asking twice is safe."""
+
+    batch_id: UUID
+    epoch: int
+    send_id: UUID
+    number: int
+    attempt_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A delivery that is open: its message may be handed over, once. `attempts` counts this one."""
+
+    send_id: UUID
+    number: int
+    attempts: int
+    first_opened_at: datetime
+    expires_in_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """What an attempt has made of a delivery."""
+
+    batch_id: UUID
+    epoch: int
+    send_id: UUID
+    number: int
+    attempt_id: int
+    state: DeliveryState
+    counted: bool
+    delay_seconds: float | None = None
+    smtp_code: int | None = None
+    enhanced_code: str | None = None
+    reply: str | None = None
+    cause: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewSuppression:
+    """An address that must not be mailed again, with the event that tells so."""
+
+    organisation_id: UUID
+    contact_id: UUID
+    email: str
+    event: Event
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What one statement of the ledger writes."""
+
+    closings: Sequence[Closing]
+    openings: Sequence[Opening]
+    suppressions: Sequence[NewSuppression] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class EntryResult:
+    """What came of it. An opening that is missing was refused: send, lease or delivery is not as it was.
+
+    `statuses` holds the batches whose lease is ours, with the status of their sends.
+    """
+
+    closed: frozenset[tuple[UUID, int]]
+    opened: Sequence[Opened]
+    suppressed: frozenset[tuple[UUID, int]]
+    statuses: Mapping[UUID, SendStatus]
+
+
+class LedgerPage(Protocol):
+    """One database connection of the ledger."""
+
+    async def write(self, entry: Entry) -> EntryResult:
+        """Close and open deliveries in one durable step. Safe to repeat. Raises TransientError."""
+        ...
+
+
+class Ledger(Protocol):
+    """Where every message is written down before and after it is handed over."""
+
+    def page(self) -> AbstractAsyncContextManager[LedgerPage]:
+        """Open a connection."""
+        ...
+
+
+class CampaignsClient(Protocol):
+    """The campaigns service's internal routes."""
+
+    async def content(self, campaign_id: UUID) -> CampaignContent:
+        """Raises ContentRefused when there is none, TransientError when campaigns is away."""
+        ...
+
+    async def audience(self, campaign_id: UUID, cursor: str | None, limit: int) -> AudiencePage:
+        """Raises as `content` does."""
+        ...
+
+
+class ContentRefused(Exception):
+    """The campaigns service will not give what is needed; the message says why, for people."""
+
+
+class CompositionFailed(Exception):
+    """No message can be made for this recipient; the message says why, for people."""
+
+
+class Letter(Protocol):
+    """A campaign's content, ready to be made into messages."""
+
+    def compose(self, recipient: Recipient, dated: datetime) -> OutgoingMessage:
+        """Return the message. For the same arguments it is the same to the byte. Raises CompositionFailed."""
+        ...
+
+
+class Printer(Protocol):
+    """Makes letters."""
+
+    def letter(self, content: str) -> Letter:
+        """Return the letter of a campaign's content, as JSON. Raises CompositionFailed if no message can be made."""
+        ...

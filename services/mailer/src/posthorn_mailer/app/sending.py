@@ -1,0 +1,330 @@
+"""A worker: leases batches, has their messages handed over, tells what became of them, and gives them back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from uuid import UUID
+
+import structlog
+
+from posthorn_common.clock import Clock
+from posthorn_common.events import event
+from posthorn_common.loops import run_every, stops_within
+from posthorn_common.transient import is_transient
+from posthorn_contracts.mailer.v1 import SendImpeded, SendImpededData
+from posthorn_mailer.app.doorbell import Doorbell
+from posthorn_mailer.app.lanes import BlankLetter, Halt, HeldBatch, Lane
+from posthorn_mailer.app.metrics import BATCHES, HELD, LEASE_LOST
+from posthorn_mailer.app.ports import (
+    Batch,
+    Closing,
+    CompositionFailed,
+    Letter,
+    NewSendingUnitOfWork,
+    OpenWork,
+    Printer,
+    Recipient,
+    SendingUnitOfWork,
+)
+from posthorn_mailer.app.ports_transport import Relays
+from posthorn_mailer.app.reporting import drain_if_done, report, report_recovery
+from posthorn_mailer.domain.deliveries import DeliveryState
+from posthorn_mailer.domain.errors import RelayNotFound
+from posthorn_mailer.domain.relays import Relay
+from posthorn_mailer.domain.sends import Send, SendStatus
+
+log = structlog.get_logger(__name__)
+
+_LETTERS_KEPT = 32
+_WITHOUT_RELAY_SECONDS = 30.0
+_RETRY_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerPolicy:
+    """How a worker goes about it."""
+
+    owner: str
+    batches: int
+    lease_seconds: float
+    report_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Claimed:
+    """A batch that was leased, with what is needed to send it."""
+
+    batch: Batch
+    send: Send
+    letter: Letter | None
+    content: str | None
+    recipients: list[Recipient]
+
+
+class SendingBatches:
+    """The use cases of a worker process."""
+
+    def __init__(
+        self,
+        *,
+        new_unit_of_work: NewSendingUnitOfWork,
+        relays: Relays,
+        printer: Printer,
+        doorbell: Doorbell,
+        policy: WorkerPolicy,
+        clock: Clock,
+        new_lane: Callable[[Relay, SendingBatches], Lane],
+    ) -> None:
+        self._new_unit_of_work = new_unit_of_work
+        self._relays = relays
+        self._printer = printer
+        self._doorbell = doorbell
+        self._policy = policy
+        self._clock = clock
+        self._new_lane = new_lane
+        self._lanes: dict[UUID, Lane] = {}
+        self._letters: OrderedDict[UUID, Letter] = OrderedDict()
+        self._held: dict[UUID, HeldBatch] = {}
+        self._slots = asyncio.Semaphore(policy.batches)
+        self._at_work = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._stopping = False
+
+    async def send_batch(self, batch_id: UUID | None = None) -> bool:
+        """Lease this batch, or any that is due, and send what can be sent of it; return whether there was one."""
+        async with self._slots:
+            if self._stopping:
+                return False
+            self._at_work += 1
+            self._idle.clear()
+            try:
+                claimed = await self._claim(batch_id)
+                if claimed is not None:
+                    await self._send(claimed)
+            finally:
+                self._at_work -= 1
+                if self._at_work == 0:
+                    self._idle.set()
+            return claimed is not None
+
+    async def send_all_due(self) -> None:
+        """Send whatever is due, without being told what: for when no bell can be heard."""
+
+        async def send_on() -> None:
+            while await self.send_batch():
+                pass
+
+        await asyncio.gather(*(send_on() for _ in range(self._policy.batches)))
+
+    async def look_after(self, stop: asyncio.Event) -> None:
+        """Keep leases and report outcomes, until `stop` is set and every batch is given back."""
+        over = asyncio.Event()
+        tasks = [
+            asyncio.create_task(self._keep_leases(over)),
+            asyncio.create_task(
+                run_every(self._policy.report_seconds, self.report_outcomes, stop=over, name="report_outcomes")
+            ),
+        ]
+        try:
+            await stop.wait()
+            self.stop()
+            await self._idle.wait()
+        finally:
+            over.set()
+            await asyncio.gather(*tasks)
+
+    def stop(self) -> None:
+        """Open nothing more; what is open is finished, and the batches go back."""
+        self._stopping = True
+        for held in self._held.values():
+            held.halt_for(Halt.STOPPING)
+        self._wake_lanes()
+
+    async def abort(self) -> None:
+        """Stop at once, as a crash would: what is open stays open."""
+        await asyncio.gather(*(lane.abort() for lane in self._lanes.values()))
+
+    async def report_outcomes(self) -> None:
+        """Report what the held batches have come to since the last time."""
+        for held in list(self._held.values()):
+            if held.unreported:
+                held.unreported = False
+                async with self._new_unit_of_work() as uow:
+                    await self._report(uow, held)
+
+    async def renew_leases(self) -> None:
+        """Renew the leases of all held batches; stop opening deliveries of those that are lost."""
+        epochs = {id_: held.batch.lease_epoch for id_, held in self._held.items()}
+        if not epochs:
+            return
+        async with self._new_unit_of_work() as uow:
+            kept = await uow.batches.renew(epochs, self._policy.lease_seconds)
+        for id_ in epochs.keys() - kept:
+            held = self._held.get(id_)
+            if held is not None:
+                LEASE_LOST.inc()
+                log.warning("lease_lost", batch_id=str(id_))
+                held.halt_for(Halt.LEASE_LOST)
+        self._wake_lanes()
+
+    async def return_late(self, closing: Closing) -> None:
+        """Take an answer that came when the batch was no longer ours.
+
+        What the relay has said for good about a delivery counts then too, and is stored already. Certain non-delivery
+        makes a delivery pending that was put in doubt meanwhile.
+        """
+        if closing.state not in {DeliveryState.PENDING, DeliveryState.DEFERRED}:
+            return
+        while True:
+            try:
+                async with self._new_unit_of_work() as uow:
+                    if await uow.deliveries.return_late(closing.send_id, closing.number, closing.attempt_id):
+                        await uow.sends.reopen(closing.send_id)
+                        await uow.batches.reopen_holding(closing.send_id, closing.number)
+            except Exception as error:
+                if not is_transient(error):
+                    raise
+                await asyncio.sleep(_RETRY_SECONDS)
+            else:
+                return
+
+    async def _claim(self, batch_id: UUID | None) -> _Claimed | None:
+        async with self._new_unit_of_work() as uow:
+            batch = await uow.batches.claim(
+                batch_id, owner=self._policy.owner, lease_seconds=self._policy.lease_seconds
+            )
+            if batch is None:
+                return None
+            doubtful = await uow.deliveries.relabel(batch) if batch.lease_epoch > 1 else 0
+            if doubtful:
+                log.warning("deliveries_in_doubt", batch_id=str(batch.id), count=doubtful)
+            await report(uow, batch, self._clock)
+            send = await uow.sends.get(batch.organisation_id, batch.send_id)
+            letter = self._letters.get(send.id)
+            sending = send.status is SendStatus.SENDING
+            recipients = await uow.deliveries.recipients(batch) if sending else []
+            content = await uow.sends.content(send.id) if recipients and letter is None else None
+        return _Claimed(batch, send, letter, content, recipients)
+
+    async def _send(self, claimed: _Claimed) -> None:
+        try:
+            letter = self._letter(claimed) if claimed.recipients else BlankLetter()
+            relay = await self._relay(claimed.send) if claimed.recipients else None
+        except (CompositionFailed, RelayNotFound) as error:
+            await self._give_back(claimed, str(error))
+            return
+        held = HeldBatch(claimed.batch, letter, deque(claimed.recipients))
+        if claimed.send.status is not SendStatus.SENDING:
+            held.halt_for(Halt.NOT_SENDING)
+        self._held[claimed.batch.id] = held
+        HELD.set(len(self._held))
+        try:
+            if self._stopping:
+                held.halt_for(Halt.STOPPING)
+            if relay is not None and held.has_more:
+                await self._lane(relay).send(held, relay)
+            await self._finish(held)
+        finally:
+            del self._held[claimed.batch.id]
+            HELD.set(len(self._held))
+
+    async def _relay(self, send: Send) -> Relay:
+        """Raises RelayNotFound."""
+        if send.relay_id is not None:
+            return await self._relays.get(send.organisation_id, send.relay_id)
+        relay = await self._relays.default(send.organisation_id)
+        if relay is None:
+            raise RelayNotFound
+        return relay
+
+    def _lane(self, relay: Relay) -> Lane:
+        lane = self._lanes.get(relay.id)
+        if lane is None:
+            lane = self._lanes[relay.id] = self._new_lane(relay, self)
+        return lane
+
+    def _letter(self, claimed: _Claimed) -> Letter:
+        """Return the campaign's letter, made once per process. Raises CompositionFailed."""
+        if claimed.letter is not None:
+            return claimed.letter
+        if claimed.content is None:
+            raise CompositionFailed("The campaign has no content.")
+        letter = self._printer.letter(claimed.content)
+        self._letters[claimed.send.id] = letter
+        while len(self._letters) > _LETTERS_KEPT:
+            self._letters.popitem(last=False)
+        return letter
+
+    async def _give_back(self, claimed: _Claimed, problem: str) -> None:
+        """Return a batch that cannot be sent at present, and say why."""
+        held = HeldBatch(claimed.batch, BlankLetter(), deque())
+        held.halt_for(Halt.RELAY_AWAY)
+        held.resume_in_seconds = _WITHOUT_RELAY_SECONDS
+        held.outage = problem
+        await self._finish(held)
+
+    async def _finish(self, held: HeldBatch) -> None:
+        """End the lease in one transaction with the last report; then see whether the send is drained."""
+        batch = held.batch
+        async with self._new_unit_of_work() as uow:
+            if not await uow.batches.lock_held(batch):
+                LEASE_LOST.inc()
+                BATCHES.labels(Halt.LEASE_LOST).inc()
+                log.warning("lease_lost", batch_id=str(batch.id))
+                return
+            await self._report(uow, held)
+            work = await uow.deliveries.open_work(batch)
+            done = not (work.pending or work.sending or work.deferred)
+            pause = None if done else _pause_seconds(held, work)
+            await uow.batches.close(batch.id, done=done, not_before_seconds=pause)
+            if held.outage is not None:
+                await self._report_outage(uow, batch, held.outage)
+        BATCHES.labels("done" if done else held.halt or "deferred").inc()
+        await self._follow_up(batch, held, pause)
+
+    async def _follow_up(self, batch: Batch, held: HeldBatch, pause: float | None) -> None:
+        if pause is None:
+            await drain_if_done(self._new_unit_of_work, batch.send_id, self._clock)
+            return
+        if held.halt is Halt.NOT_SENDING:
+            await self._doorbell.sweep(batch.send_id)
+        await self._doorbell.send(batch, delay_seconds=pause)
+
+    async def _report(self, uow: SendingUnitOfWork, held: HeldBatch) -> None:
+        await report(uow, held.batch, self._clock)
+        if held.got_through:
+            held.got_through = False
+            await report_recovery(uow, held.batch, self._clock)
+
+    async def _report_outage(self, uow: SendingUnitOfWork, batch: Batch, reason: str) -> None:
+        since = await uow.sends.impede(batch.send_id, reason)
+        if since is not None:
+            data = SendImpededData(campaign_id=batch.send_id, reason=reason, since=since)
+            await uow.publish(event(SendImpeded, batch.send_id, batch.organisation_id, data, self._clock))
+
+    async def _keep_leases(self, over: asyncio.Event) -> None:
+        """As often as it takes: a failure must not lengthen the pause, as the lease goes on running out."""
+        while not await stops_within(over, self._policy.lease_seconds / 3):
+            try:
+                await self.renew_leases()
+            except Exception as error:
+                if not is_transient(error):
+                    raise
+                log.warning("leases_not_renewed", error=type(error).__name__)
+
+    def _wake_lanes(self) -> None:
+        for lane in self._lanes.values():
+            lane.wake()
+
+
+def _pause_seconds(held: HeldBatch, work: OpenWork) -> float:
+    """Return in how many seconds the batch may be claimed again."""
+    if held.halt is Halt.RELAY_AWAY:
+        return held.resume_in_seconds
+    if work.pending or work.sending:
+        return 0.0
+    return max(work.next_attempt_in_seconds or 0.0, 0.0)

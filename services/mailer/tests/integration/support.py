@@ -1,0 +1,224 @@
+"""What the tests of sending share: a campaigns service, and an office that sends what it says."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Annotated, Any, TypeVar
+from uuid import UUID
+
+import sqlalchemy as sa
+import uvicorn
+from fastapi import Depends, FastAPI, HTTPException
+
+from posthorn_common.clock import new_id
+from posthorn_common.http.identity import Identity, internal_caller
+from posthorn_contracts.campaigns.internal_v1 import AudienceMember, AudiencePage, CampaignContent
+from posthorn_contracts.envelope import EVENTS, Event
+from posthorn_contracts.mailer.v1 import DeliveriesRecorded, DeliveryRecord
+from posthorn_local.ports import free_ports
+from posthorn_mailer.adapters.db.tables import batches, deliveries, metadata, relays, sends
+from posthorn_mailer.app.controlling import Order
+from posthorn_mailer.bootstrap import Container
+from posthorn_mailer.entrypoints.roles import roles
+
+AnyEvent = TypeVar("AnyEvent", bound=Event)
+_GUARD_SECONDS = 120
+
+
+async def eventually(check: Callable[[], Any]) -> Any:
+    """Call `check`, a function or coroutine function, until it returns something true; return that."""
+    async with asyncio.timeout(_GUARD_SECONDS):
+        while True:
+            found = check()
+            if asyncio.iscoroutine(found):
+                found = await found
+            if found:
+                return found
+            await asyncio.sleep(0.02)
+
+
+class CampaignsService:
+    """The campaigns service as the mailer sees it, on a real port."""
+
+    def __init__(self, identity: Identity) -> None:
+        self.port = free_ports(1)[0]
+        self.contents: dict[UUID, CampaignContent] = {}
+        self.audiences: dict[UUID, list[AudienceMember]] = {}
+        self.calls: list[str] = []
+        self.broken_after_pages: int | None = None
+        self._app = FastAPI()
+        self._app.state.identity = identity
+        self._app.get("/internal/campaigns/{id_}/content")(self._content)
+        self._app.get("/internal/campaigns/{id_}/audience")(self._audience)
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncGenerator[None]:
+        config = uvicorn.Config(self._app, host="127.0.0.1", port=self.port, log_config=None, lifespan="off")
+        server = uvicorn.Server(config)
+        server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
+        serving = asyncio.create_task(server.serve())
+        await eventually(lambda: server.started)
+        try:
+            yield
+        finally:
+            server.should_exit = True
+            await serving
+
+    async def _content(self, id_: UUID, caller: Annotated[str, Depends(internal_caller)]) -> CampaignContent:
+        assert caller == "mailer"
+        self.calls.append("content")
+        if id_ not in self.contents:
+            raise HTTPException(404)
+        return self.contents[id_]
+
+    async def _audience(
+        self, id_: UUID, caller: Annotated[str, Depends(internal_caller)], limit: int, cursor: str | None = None
+    ) -> AudiencePage:
+        assert caller == "mailer"
+        self.calls.append("audience")
+        if self.broken_after_pages is not None and self.calls.count("audience") > self.broken_after_pages:
+            raise HTTPException(503)
+        start = int(cursor or 0)
+        members = self.audiences[id_]
+        following = start + limit
+        return AudiencePage(
+            members=tuple(members[start:following]),
+            next_cursor=str(following) if following < len(members) else None,
+        )
+
+
+def members(count: int, *, domain: str = "example.com") -> list[AudienceMember]:
+    return [
+        AudienceMember(
+            contact_id=new_id(), email=f"reader.{number}@{domain}", fields={"first_name": f"Reader {number}"}
+        )
+        for number in range(count)
+    ]
+
+
+@dataclass
+class Office:
+    """One organisation's campaigns, and a look behind the counter."""
+
+    container: Container
+    campaigns: CampaignsService
+    organisation_id: UUID = field(default_factory=new_id)
+
+    async def clear(self) -> None:
+        async with self.container.engine.begin() as connection:
+            names = ", ".join(table.name for table in metadata.sorted_tables)
+            await connection.execute(sa.text(f"TRUNCATE {names}"))
+        await self.container.redis.flushdb()
+
+    async def add_relay(self, port: int, **changes: Any) -> UUID:
+        now = datetime.now(UTC)
+        values: dict[str, Any] = {
+            "id": new_id(),
+            "organisation_id": self.organisation_id,
+            "name": "main",
+            "host": "127.0.0.1",
+            "port": port,
+            "tls": "none",
+            "verify_certificate": True,
+            "max_connections": 4,
+            "is_default": True,
+            "version": 1,
+            "created_at": now,
+            "updated_at": now,
+        }
+        values |= changes
+        async with self.container.engine.begin() as connection:
+            await connection.execute(sa.insert(relays).values(values))
+        relay_id: UUID = values["id"]
+        return relay_id
+
+    def add_campaign(self, audience: Sequence[AudienceMember], **changes: Any) -> UUID:
+        campaign_id = new_id()
+        content: dict[str, Any] = {
+            "campaign_id": campaign_id,
+            "organisation_id": self.organisation_id,
+            "template_version_id": new_id(),
+            "name": "Letter",
+            "subject": "Hello {{ contact.first_name }}",
+            "html": '<p>Dear {{ contact.first_name }}, <a href="{{ posthorn_link(0) }}">read</a></p>',
+            "text": "Dear {{ contact.first_name }}",
+            "from_name": "Ada",
+            "from_email": "post@posthorn.example",
+            "list_id": "letters.posthorn.example",
+            "track_opens": True,
+            "track_clicks": True,
+        }
+        self.campaigns.contents[campaign_id] = CampaignContent.model_validate({**content, **changes})
+        self.campaigns.audiences[campaign_id] = list(audience)
+        return campaign_id
+
+    def order(self, campaign_id: UUID, *, at: datetime | None = None) -> Order:
+        return Order(new_id(), self.organisation_id, campaign_id, at or datetime.now(UTC))
+
+    async def start(self, campaign_id: UUID, relay_id: UUID | None = None) -> None:
+        await self.container.controlling.start(self.order(campaign_id), name="Letter", relay_id=relay_id)
+
+    async def plan(self, audience: Sequence[AudienceMember], *, port: int, relay: dict[str, Any] | None = None) -> UUID:
+        """Start and plan a campaign that nobody has begun to send."""
+        await self.add_relay(port, **(relay or {}))
+        campaign_id = self.add_campaign(audience)
+        await self.start(campaign_id)
+        await self.container.planning.plan_send(campaign_id)
+        return campaign_id
+
+    async def send_all(self) -> None:
+        """Send what is due, in this task."""
+        await self.container.sending.send_all_due()
+
+    async def counts(self, campaign_id: UUID) -> dict[str, int]:
+        view = await self.container.resolving.get_send(self.organisation_id, campaign_id)
+        return {state.value: count for state, count in view.counts.items() if count}
+
+    async def phase(self, campaign_id: UUID) -> str:
+        return (await self.container.resolving.get_send(self.organisation_id, campaign_id)).send.phase.value
+
+    async def rows(self, table: sa.Table, campaign_id: UUID) -> list[Any]:
+        key = table.c.id if table is sends else table.c.send_id
+        order = {deliveries: deliveries.c.number, batches: batches.c.first_number}.get(table, key)
+        async with self.container.engine.connect() as connection:
+            return list(await connection.execute(sa.select(table).where(key == campaign_id).order_by(order)))
+
+    async def execute(self, statement: str, **values: Any) -> None:
+        async with self.container.engine.begin() as connection:
+            await connection.execute(sa.text(statement), values)
+
+    async def events(self, kind: type[AnyEvent]) -> list[AnyEvent]:
+        """What the outbox holds, in order of its ids."""
+        async with self.container.engine.connect() as connection:
+            query = sa.text("SELECT body FROM outbox WHERE event_type = :kind ORDER BY id")
+            bodies = (await connection.execute(query, {"kind": kind.event_type})).scalars()
+            assert kind in EVENTS.values()
+            return [kind.model_validate_json(body) for body in bodies]
+
+    async def records(self, campaign_id: UUID) -> list[DeliveryRecord]:
+        found = await self.events(DeliveriesRecorded)
+        return [record for one in found if one.data.campaign_id == campaign_id for record in one.data.records]
+
+    async def told(self, campaign_id: UUID) -> dict[str, int]:
+        """The outcomes by count, as somebody keeps them who hears the events only."""
+        totals: dict[str, int] = {}
+        for record in await self.records(campaign_id):
+            totals[record.outcome.value] = totals.get(record.outcome.value, 0) + 1
+            if record.previous is not None:
+                totals[record.previous.value] -= 1
+        return {outcome: count for outcome, count in totals.items() if count}
+
+    @contextlib.asynccontextmanager
+    async def working(self, *wanted: str) -> AsyncGenerator[None]:
+        """Run roles of the service, and stop them as SIGTERM does."""
+        stop = asyncio.Event()
+        running = [asyncio.create_task(role.run(stop)) for role in roles(self.container, frozenset(wanted))]
+        try:
+            yield
+        finally:
+            stop.set()
+            await asyncio.gather(*running)

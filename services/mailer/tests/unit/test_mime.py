@@ -1,0 +1,173 @@
+"""What is asked for is what a mail program reads, and nothing else."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from email.header import decode_header, make_header
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.parser import BytesParser
+from email.policy import compat32
+from email.policy import default as default_policy
+from email.utils import parseaddr
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from posthorn_common.clock import new_id
+from posthorn_contracts.campaigns.internal_v1 import CampaignContent
+from posthorn_contracts.recipient_tokens import RecipientToken
+from posthorn_mailer.adapters.mime import Personal, Sender, Skeleton, one_line
+from posthorn_mailer.adapters.rendering import TemplatePrinter
+from posthorn_mailer.app.ports import CompositionFailed, Letter, Recipient
+
+DATED = datetime(2026, 1, 5, 12, 30, 45, 123456, tzinfo=UTC)
+SECRET = b"s" * 32
+HEADERS = [
+    "From", "Reply-To", "To", "Subject", "Date", "Message-ID", "List-Unsubscribe", "List-Unsubscribe-Post", "List-Id",
+    "Feedback-ID", "MIME-Version", "Content-Type",
+]  # fmt: skip
+
+anything = st.text(max_size=300)
+nasty = st.sampled_from(
+    [
+        "a\r\nBcc: victim@example.com",
+        "=?utf-8?q?fake?=",
+        "\u2028x",
+        "long " * 80,
+        "x" * 400,
+        "ü" * 200,
+        ".\n.\r\n.",
+        "😀" * 80,
+    ]
+)
+text = anything | nasty
+
+
+def parsed(raw: bytes) -> EmailMessage:
+    return BytesParser(policy=default_policy).parsebytes(raw)
+
+
+def author(raw: bytes) -> tuple[str, str]:
+    """The newer parser puts spaces between the encoded words of a display name, against RFC 2047 §6.2."""
+    name, address = parseaddr(BytesParser(policy=compat32).parsebytes(raw)["From"])
+    return "".join(str(make_header([part])) for part in decode_header(name)), address
+
+
+def body(message: EmailMessage, kind: str) -> str:
+    part = message.get_body(preferencelist=(kind,))
+    assert part is not None
+    return str(part.get_content()).replace("\r\n", "\n")
+
+
+def normalised(value: str) -> str:
+    lines = value.replace("\r\n", "\n").replace("\r", "\n")
+    return lines.encode("utf-8", "replace").decode()
+
+
+@given(name=text, subject=text, plain=text, html=text)
+@example(name='A "quoted" \\ name', subject="Two  spaces", plain="trailing \n\ttab\t\n", html="\x00\x0b\x0c\x85")
+@example(name="Ada (the first), Ltd.", subject="", plain="", html="")
+def test_a_parser_finds_exactly_what_was_asked_for(name: str, subject: str, plain: str, html: str) -> None:
+    sender = Sender(name, "post@example.com", "answers@example.com", "letters.example.com", "a:b:c:d", "=_x")
+    raw = Skeleton(sender).message(
+        Personal("grace@example.org", subject, "id@example.com", DATED, "https://x.test/u/t", plain, html)
+    )
+    message = parsed(raw)
+    assert message.keys() == HEADERS
+    assert not message.defects
+    assert author(raw) == (one_line(name), "post@example.com")
+    assert message["To"].addresses == (Address(addr_spec="grace@example.org"),)
+    assert message["Subject"] == one_line(subject)
+    assert message["Date"].datetime == DATED.replace(microsecond=0)
+    assert body(message, "plain") == normalised(plain)
+    assert body(message, "html") == normalised(html)
+    lines = raw.split(b"\r\n")
+    assert not any(b"\r" in line or b"\n" in line for line in lines)
+    assert max(map(len, lines)) <= 998
+
+
+def content(**changes: Any) -> CampaignContent:
+    values: dict[str, Any] = {
+        "campaign_id": new_id(),
+        "organisation_id": new_id(),
+        "template_version_id": new_id(),
+        "name": "Letter",
+        "subject": "Hello {{ contact.first_name }}",
+        "html": '<p>{{ contact.first_name }}</p><a href="{{ posthorn_link(3) }}">x</a>'
+        '<a href="{{ posthorn_unsubscribe_url }}">bye</a><img src="{{ posthorn_open_pixel }}">',
+        "text": "Dear {{ contact.first_name }} {{ campaign.name }} {{ posthorn_link(3) }} {{ unsubscribe_url }}",
+        "from_name": "Ada",
+        "from_email": "post@example.com",
+        "list_id": "letters.example.com",
+        "track_opens": True,
+        "track_clicks": True,
+    }
+    return CampaignContent.model_validate({**values, **changes})
+
+
+def letter(source: CampaignContent) -> Letter:
+    return TemplatePrinter(public_base="https://x.test", link_secret=SECRET).letter(source.model_dump_json())
+
+
+def recipient(**fields: Any) -> Recipient:
+    return Recipient(1, new_id(), "grace@example.org", orjson.dumps(fields).decode())
+
+
+def test_links_carry_the_recipients_token_and_are_not_escaped() -> None:
+    source, reader = content(), recipient(first_name="<Grace>")
+    token = RecipientToken(source.campaign_id, reader.contact_id).sign(SECRET)
+    message = parsed(letter(source).compose(reader, DATED).content)
+    assert body(message, "html") == (
+        f'<p>&lt;Grace&gt;</p><a href="https://x.test/t/c/{token}/3">x</a>'
+        f'<a href="https://x.test/u/{token}">bye</a><img src="https://x.test/t/o/{token}">'
+    )
+    assert body(message, "plain") == f"Dear <Grace> Letter https://x.test/t/c/{token}/3 https://x.test/u/{token}"
+    assert message["Subject"] == "Hello <Grace>"
+    assert message["List-Unsubscribe"] == f"<https://x.test/u/{token}>"
+    assert message["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
+    assert message["Message-ID"] == f"<{reader.contact_id.hex}.{source.campaign_id.hex}@example.com>"
+
+
+@given(first_name=text)
+def test_no_field_of_a_contact_can_add_a_header_or_a_recipient(first_name: str) -> None:
+    fields = first_name.encode("utf-8", "replace").decode()
+    outgoing = letter(content()).compose(recipient(first_name=fields), DATED)
+    message = parsed(outgoing.content)
+    assert message.keys() == [name for name in HEADERS if name != "Reply-To"]
+    assert outgoing.envelope_to == "grace@example.org"
+    assert outgoing.envelope_from == "post@example.com"
+
+
+def test_the_same_delivery_gives_the_same_bytes_again() -> None:
+    source, reader = content(), recipient(first_name="Grace")
+    assert letter(source).compose(reader, DATED) == letter(source).compose(reader, DATED)
+
+
+def test_contact_fields_are_never_taken_for_template_code() -> None:
+    message = parsed(letter(content()).compose(recipient(first_name="{{ 7 * 7 }}{% for %}"), DATED).content)
+    assert message["Subject"] == "Hello {{ 7 * 7 }}{% for %}"
+
+
+def test_a_template_that_runs_out_of_fuel_for_one_contact_fails_for_that_contact_only() -> None:
+    source = content(text="{% for i in range(contact.n) %}{% for j in range(contact.n) %}.{% endfor %}{% endfor %}")
+    made = letter(source)
+    with pytest.raises(CompositionFailed, match="too many steps"):
+        made.compose(recipient(n=10_000), DATED)
+    assert body(parsed(made.compose(recipient(n=2), DATED).content), "plain") == "...."
+
+
+def test_an_address_with_an_international_domain_is_mailed_in_its_ascii_form() -> None:
+    made = letter(content())
+    reader = Recipient(1, new_id(), "grace@bücher.example", "{}")
+    assert made.compose(reader, DATED).envelope_to == "grace@xn--bcher-kva.example"
+    with pytest.raises(CompositionFailed, match="SMTPUTF8"):
+        made.compose(Recipient(1, new_id(), "grâce@example.com", "{}"), DATED)
+
+
+def test_content_that_cannot_be_parsed_is_refused_with_its_line() -> None:
+    with pytest.raises(CompositionFailed, match="line 2"):
+        letter(content(html="fine\n{% if %}"))
