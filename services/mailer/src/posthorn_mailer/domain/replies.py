@@ -184,7 +184,7 @@ RULES: tuple[Rule, ...] = (
     Rule(_CONTENT, _NOT_RCPT, code="552"),
     Rule(_CONTENT, _NOT_RCPT, text=_TOO_LARGE),
     Rule(_NOT_DELIVERABLE_HERE, _ENVELOPE, code="55[56]"),
-    Rule(_RELAY_REFUSES, _ENVELOPE, code="50."),
+    Rule(_RELAY_REFUSES, frozenset({Stage.MAIL, Stage.RCPT, Stage.DATA}), code="50."),
     Rule(_ADDRESS_REFUSED, _RCPT, code="55[013]"),
     Rule(_POLICY, frozenset({Stage.MAIL, Stage.RCPT, Stage.DATA})),
     Rule(_CONTENT, frozenset({Stage.CONTENT})),

@@ -101,7 +101,7 @@ class SmtpConnection:
         """Return the reply, having made sure that the next one will be the next command's."""
         if not 200 <= code < 600:
             self.abort()
-            return unanswered(stage, f"the reply is not SMTP: {code} {text}")
+            return unanswered(stage, f"The reply is not SMTP: {code} {text}")
         if code == 421 or (code < 400 and code // 100 != expected) or self._has_surplus():
             self.abort()
         return replied(stage, code, text)

@@ -1,0 +1,168 @@
+"""Relays that misbehave in every way, at every stage."""
+
+from __future__ import annotations
+
+import pytest
+
+from posthorn_local.testing.smtp import RecordingSmtpServer
+from posthorn_mailer.app.ports_transport import OutgoingMessage
+from posthorn_mailer.domain.replies import Attempt, Outcome, Stage, classify
+
+from .smtp_peer import CONTENT, LOST, NO_REPLY, SHORT, Peer, a_message, a_relay, a_transport
+
+pytestmark = pytest.mark.integration
+
+
+SCRIPTS: list[tuple[str, dict[str, object], Attempt, Outcome]] = [
+    ("421 banner", {"banner": "421 4.3.2 busy"}, Attempt(Stage.CONNECT, 421, "4.3.2", "4.3.2 busy"), Outcome.DEFERRED),
+    ("554 banner", {"banner": "554 no"}, Attempt(Stage.CONNECT, 554, None, "no"), Outcome.DEFERRED),
+    ("silent banner", {"banner": "silence"}, Attempt(Stage.CONNECT, None, None, NO_REPLY), Outcome.DEFERRED),
+    ("close at once", {"banner": "close"}, Attempt(Stage.CONNECT, None, None, LOST), Outcome.DEFERRED),
+    ("silence at EHLO", {"EHLO": "silence"}, Attempt(Stage.CONNECT, None, None, NO_REPLY), Outcome.DEFERRED),
+    *(
+        case
+        for step, stage in (("MAIL", Stage.MAIL), ("RCPT", Stage.RCPT), ("DATA", Stage.DATA), ("dot", Stage.CONTENT))
+        for case in (
+            (f"4xx at {step}", {step: "451 4.3.0 later"}, Attempt(stage, 451, "4.3.0", "4.3.0 later"),
+             Outcome.DEFERRED),
+            (f"5xx at {step}", {step: "554 5.6.0 never"}, Attempt(stage, 554, "5.6.0", "5.6.0 never"), Outcome.FAILED),
+            (f"421 at {step}", {step: "421 bye"}, Attempt(stage, 421, None, "bye"), Outcome.DEFERRED),
+            (f"silence at {step}", {step: "silence"}, Attempt(stage, None, None, NO_REPLY),
+             Outcome.AMBIGUOUS if step == "dot" else Outcome.DEFERRED),
+            (f"close at {step}", {step: "close"}, Attempt(stage, None, None, LOST),
+             Outcome.AMBIGUOUS if step == "dot" else Outcome.DEFERRED),
+            (f"reset at {step}", {step: "reset"}, Attempt(stage, None, None, LOST),
+             Outcome.AMBIGUOUS if step == "dot" else Outcome.DEFERRED),
+            (f"garbage at {step}", {step: "hello there"},
+             Attempt(stage, None, None, "The reply is not SMTP: Malformed SMTP response line: hello there"),
+             Outcome.AMBIGUOUS if step == "dot" else Outcome.DEFERRED),
+            (f"a code of no meaning at {step}", {step: "999 what"},
+             Attempt(stage, None, None, "The reply is not SMTP: 999 what"),
+             Outcome.AMBIGUOUS if step == "dot" else Outcome.DEFERRED),
+        )
+    ),
+    ("552 at RCPT", {"RCPT": "552 full"}, Attempt(Stage.RCPT, 552, None, "full"), Outcome.DEFERRED),
+    ("unknown user", {"RCPT": "550 5.1.1 no such user"}, Attempt(Stage.RCPT, 550, "5.1.1", "5.1.1 no such user"),
+     Outcome.BOUNCED),
+    ("DATA taken for done", {"DATA": "250 2.0.0 ok"}, Attempt(Stage.DATA, 250, "2.0.0", "2.0.0 ok"), Outcome.DEFERRED),
+    ("reply in several lines", {"RCPT": "550-5.1.1 no such user\r\n550-5.1.1 look at\r\n550 5.1.1 our page"},
+     Attempt(Stage.RCPT, 550, "5.1.1", "5.1.1 no such user 5.1.1 look at 5.1.1 our page"), Outcome.BOUNCED),
+    ("reply byte by byte", {"dot": "bytewise 250-2.0.0 queued\r\n250 2.0.0 as 42"},
+     Attempt(Stage.CONTENT, 250, "2.0.0", "2.0.0 queued 2.0.0 as 42"), Outcome.SENT),
+    ("slow replies", {"MAIL": 0.1, "RCPT": 0.1, "dot": 0.1}, Attempt(Stage.CONTENT, 250, "2.0.0", "2.0.0 queued"),
+     Outcome.SENT),
+    ("a reply that is not UTF-8", {"RCPT": "550 5.1.1 \udce4\udcf6"}, Attempt(Stage.RCPT, 550, "5.1.1", "5.1.1"),
+     Outcome.BOUNCED),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("script", "expected", "outcome"), [case[1:] for case in SCRIPTS], ids=[case[0] for case in SCRIPTS]
+)
+async def test_every_misbehaviour_ends_the_attempt_exactly_where_it_happened(
+    script: dict[str, object], expected: Attempt, outcome: Outcome
+) -> None:
+    seconds = SHORT if "silence" in script.values() else 5.0
+    async with Peer(script).listening() as peer, a_transport(seconds=seconds) as transport:
+        attempt = await transport.send(a_relay(peer.port), a_message())
+    assert attempt == expected
+    assert classify(attempt).outcome is outcome
+    if expected.stage is Stage.RCPT and expected.code in {550, 451, 552}:
+        assert peer.commands[-2:] == ["RSET", "QUIT"], "the connection was kept, and cleaned for the next message"
+
+
+async def test_a_closed_port_is_certain_non_delivery() -> None:
+    async with Peer().listening() as peer:
+        relay = a_relay(peer.port)
+    async with a_transport() as transport:
+        attempt = await transport.send(relay, a_message())
+    assert attempt == Attempt(Stage.CONNECT, None, None, "The connection was refused")
+
+
+async def test_a_name_that_does_not_resolve_is_certain_non_delivery() -> None:
+    async with a_transport() as transport:
+        attempt = await transport.send(a_relay(25, host="no-such-host.invalid"), a_message())
+    assert attempt == Attempt(Stage.CONNECT, None, None, "The relay's name cannot be resolved")
+
+
+async def test_an_internal_address_is_not_connected_to_unless_allowed() -> None:
+    async with Peer().listening() as peer, a_transport(allow_internal=False) as transport:
+        for host in ("127.0.0.1", "localhost"):
+            attempt = await transport.send(a_relay(peer.port, host=host), a_message())
+            assert attempt.text == "The relay's address is in a network that is not allowed"
+    assert peer.connections == 0
+
+
+async def test_a_message_arrives_as_it_is_whatever_dots_it_has(smtp_server: RecordingSmtpServer) -> None:
+    contents = [
+        CONTENT,
+        b".\r\n",
+        b"Subject: x\r\n\r\n.\r\nQUIT\r\n..\r\n" + (b"y" * 900 + b"\r\n") * 1000,
+        b"Subject: no end",
+    ]
+    async with a_transport() as transport:
+        for content in contents:
+            attempt = await transport.send(a_relay(smtp_server.port), a_message(content=content))
+            assert classify(attempt).outcome is Outcome.SENT
+    received = [message.raw.replace(b"\r\n", b"\n").rstrip(b"\n") for message in smtp_server.messages]
+    assert received == [content.replace(b"\r\n", b"\n").rstrip(b"\n") for content in contents]
+
+
+@pytest.mark.parametrize("content", [b"a\nb\r\n", b"a\r\n.\nQUIT\r\n", b"a\rb\r\n", b"a\n\r\n", b"a\r\n\r"])
+async def test_a_bare_line_break_never_reaches_the_wire(content: bytes) -> None:
+    async with Peer().listening() as peer, a_transport() as transport:
+        attempt = await transport.send(a_relay(peer.port), a_message(content=content))
+    assert (attempt.stage, attempt.code, attempt.enhanced) == (Stage.MAIL, 554, "5.6.0")
+    assert classify(attempt).outcome is Outcome.FAILED
+    assert [command for command in peer.commands if command != "QUIT"] == ["EHLO client.test"]
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "b@x\r\nRCPT TO:<v@x>", "b@x\nDATA", "b\0@x", "a@x, c@y", "<a@x> SIZE=1", "a@x>\t<v@y", "a b@x", "a\x85@x",
+        "a\u2028@x", "a\udcff@x",
+    ],
+)  # fmt: skip
+async def test_an_address_that_could_become_a_command_is_not_sent(address: str) -> None:
+    async with Peer().listening() as peer, a_transport() as transport:
+        as_recipient = await transport.send(a_relay(peer.port), a_message(address))
+        as_sender = await transport.send(
+            a_relay(peer.port), OutgoingMessage(address, "friend@example.com", b"Subject: x\r\n\r\n")
+        )
+    assert (as_recipient.stage, as_recipient.code, as_recipient.enhanced) == (Stage.RCPT, 553, "5.1.3")
+    assert (as_sender.stage, as_sender.code, as_sender.enhanced) == (Stage.MAIL, 553, "5.1.7")
+    assert {command.split(" ")[0] for command in peer.commands} <= {"EHLO", "RSET", "QUIT"}
+
+
+async def test_international_addresses_are_sent_only_where_the_relay_takes_them() -> None:
+    async with (
+        Peer().listening() as plain,
+        Peer(extensions=["SMTPUTF8"]).listening() as able,
+        a_transport() as transport,
+    ):
+        refused = await transport.send(a_relay(plain.port), a_message("grün@example.com"))
+        sent = await transport.send(a_relay(able.port), a_message("grün@example.com"))
+        domain = await transport.send(a_relay(plain.port), a_message("green@bücher.example"))
+    assert (refused.stage, refused.code, refused.enhanced) == (Stage.RCPT, 553, "5.6.7")
+    assert classify(refused).outcome is Outcome.FAILED
+    assert not classify(refused).suppress
+    assert classify(sent).outcome is Outcome.SENT
+    assert "MAIL FROM:<sender@example.org> SMTPUTF8 BODY=8BITMIME" in able.commands
+    assert "RCPT TO:<grün@example.com>" in able.commands
+    assert classify(domain).outcome is Outcome.SENT
+    assert "RCPT TO:<green@xn--bcher-kva.example>" in plain.commands
+
+
+async def test_eight_bit_content_and_sizes_are_announced_as_the_relay_asks() -> None:
+    content = "Subject: x\r\n\r\nGrüße\r\n".encode()
+    async with (
+        Peer(extensions=["SIZE 1000", "8BITMIME"]).listening() as able,
+        Peer(extensions=[]).listening() as plain,
+        a_transport() as transport,
+    ):
+        sent = await transport.send(a_relay(able.port), a_message(content=content))
+        refused = await transport.send(a_relay(plain.port), a_message(content=content))
+    assert classify(sent).outcome is Outcome.SENT
+    assert f"MAIL FROM:<sender@example.org> BODY=8BITMIME SIZE={len(content)}" in able.commands
+    assert (refused.stage, refused.enhanced, classify(refused).cause) == (Stage.MAIL, "5.6.3", "content")
