@@ -45,7 +45,6 @@ async def watch_progress(campaign_id: UUID, caller: Reader, request: Request, se
 
 
 async def _events(moments: AsyncIterator[Moment]) -> AsyncIterator[bytes]:
-    yield format_sse_event(retry=_RETRY_MILLISECONDS)
     async for moment in moments:
         yield _event(moment)
 
@@ -53,7 +52,8 @@ async def _events(moments: AsyncIterator[Moment]) -> AsyncIterator[bytes]:
 def _event(moment: Moment) -> bytes:
     match moment:
         case Progress():
-            return format_sse_event(event="progress", data_str=ProgressAnswer.of(moment).model_dump_json())
+            data = ProgressAnswer.of(moment).model_dump_json()
+            return format_sse_event(event="progress", data_str=data, retry=_RETRY_MILLISECONDS)
         case End():
             return format_sse_event(event="end", data_str="{}")
         case _:
