@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from posthorn_campaigns.domain.csv_rows import columns_of
-from posthorn_campaigns.domain.errors import Invalid, MissingEmailColumn, UnreadableFile
+from posthorn_campaigns.domain.errors import Invalid, UnreadableFile
 
 MAX_ROW_BYTES = 64 * 1024
 MAX_ROW_LINES = 500
@@ -168,7 +168,7 @@ def header_of(head: bytes, encoding: str, delimiter: str | None, *, whole: bool)
     """
     start = len(codecs.BOM_UTF8) if head.startswith(codecs.BOM_UTF8) else 0
     found: list[Header] = []
-    problems: list[Invalid] = []
+    problems: list[tuple[float, Invalid]] = []
     for candidate in (delimiter,) if delimiter else DELIMITERS:
         reader = RowReader(encoding, candidate, start)
         row = next(reader.read(head[start:], last=whole), None)
@@ -181,10 +181,10 @@ def header_of(head: bytes, encoding: str, delimiter: str | None, *, whole: bool)
                 raise UnreadableFile("it is no text")
             found.append(Header(candidate, columns_of(row), reader.offset))
         except Invalid as problem:
-            problems.append(problem)
+            # The delimiter is the one with most columns; quotes that go wrong say more than a single column.
+            problems.append((len(row) if isinstance(row, list) else 1.5, problem))
     if not found:
-        # With a wrong delimiter there is no column `email` either: any other problem says more.
-        raise next((problem for problem in problems if not isinstance(problem, MissingEmailColumn)), problems[0])
+        raise max(problems, key=lambda problem: problem[0])[1]
     return max(found, key=lambda header: len(header.columns))
 
 

@@ -14,6 +14,13 @@ from posthorn_campaigns.domain.imports import ImportedContact, RejectedRow
 EMAIL, FIRST_NAME, LAST_NAME = "email", "first_name", "last_name"
 MAX_COLUMNS = MAX_ATTRIBUTES
 MAX_NAME_CHARACTERS = 200
+_ALSO_CALLED = {
+    "e_mail": EMAIL,
+    "email_address": EMAIL,
+    "e_mail_address": EMAIL,
+    "firstname": FIRST_NAME,
+    "lastname": LAST_NAME,
+}
 _COLUMN_NAME = re.compile(r"[a-z0-9_]{1,64}")
 # Line breaks of Unicode, characters that reverse the text around them, and such as are not seen at all.
 _TREACHEROUS = frozenset("\x85\u2028\u2029\u200b\u2060\ufeff\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
@@ -26,7 +33,8 @@ def columns_of(header: Sequence[str]) -> tuple[str, ...]:
     """
     if len(header) > MAX_COLUMNS:
         raise TooManyColumns(MAX_COLUMNS)
-    names = tuple(re.sub(r"[\s-]+", "_", cell.strip().lower()) for cell in header)
+    spelt = (re.sub(r"[\s-]+", "_", cell.strip().lower()) for cell in header)
+    names = tuple(_ALSO_CALLED.get(name, name) for name in spelt)
     if EMAIL not in names:
         raise MissingEmailColumn
     for position, name in enumerate(names, start=1):
