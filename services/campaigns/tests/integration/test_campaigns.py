@@ -12,7 +12,9 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
+from posthorn_campaigns.adapters.db.campaigns import SqlCampaigns
 from posthorn_campaigns.bootstrap import Container, bootstrap
+from posthorn_campaigns.domain.errors import StaleCampaign
 from posthorn_campaigns.entrypoints.http.app import build_app
 from posthorn_campaigns.settings import Settings
 from posthorn_contracts.permissions import Role
@@ -200,9 +202,6 @@ async def test_a_stale_update_is_refused_by_the_database(office: Office, contain
     answer = await office.client.get(f"/v1/campaigns/{campaign['id']}", headers=office.headers)
     assert answer.json()["version"] == stored.version + 1
     async with container.engine.begin() as connection:
-        from posthorn_campaigns.adapters.db.campaigns import SqlCampaigns
-        from posthorn_campaigns.domain.errors import StaleCampaign
-
         with pytest.raises(StaleCampaign):
             await SqlCampaigns(connection).save(dataclasses.replace(stored, name="Stale"), datetime.now(UTC))
         with pytest.raises(StaleCampaign):
@@ -254,8 +253,9 @@ async def test_campaigns_of_another_organisation_do_not_exist(office: Office, si
         await office.client.patch(path, json={"name": "x"}, headers=stranger),
         await office.client.delete(path, headers=stranger),
     ]
-    for verb in ACTIONS:
-        answers.append(await office.client.post(f"{path}/actions/{verb}", json=_body(verb), headers=stranger))
+    answers += [
+        await office.client.post(f"{path}/actions/{verb}", json=_body(verb), headers=stranger) for verb in ACTIONS
+    ]
     assert {(answer.status_code, answer.json()["code"]) for answer in answers} == {(404, "campaign_not_found")}
     assert (await office.client.get("/v1/campaigns", headers=stranger)).json()["items"] == []
     assert await office.campaign(campaign) == campaign
@@ -271,15 +271,16 @@ async def test_a_viewer_looks_and_does_not_touch(office: Office, sign_in: Any) -
         await office.client.patch(path, json={"name": "x"}, headers=viewer),
         await office.client.delete(path, headers=viewer),
     ]
-    for verb in ACTIONS:
-        answers.append(await office.client.post(f"{path}/actions/{verb}", json=_body(verb), headers=viewer))
+    answers += [
+        await office.client.post(f"{path}/actions/{verb}", json=_body(verb), headers=viewer) for verb in ACTIONS
+    ]
     assert {answer.status_code for answer in answers} == {403}
     assert {answer.json()["permission"] for answer in answers} == {"campaigns:write", "campaigns:send"}
     assert (await office.client.get(path)).status_code == 401
 
 
 async def test_scheduling_works_while_rabbitmq_is_away_and_the_event_waits(
-    settings: Settings, container: Container, headers: Any, organisation_id: Any
+    settings: Settings, container: Container, headers: Any, organisation_id: Any, eventually: Any
 ) -> None:
     nowhere = settings.model_copy(update={"amqp_url": type(settings.amqp_url)("amqp://guest:guest@127.0.0.1:1/")})
     async with bootstrap(nowhere) as opened:
@@ -293,9 +294,7 @@ async def test_scheduling_works_while_rabbitmq_is_away_and_the_event_waits(
             assert scheduled["status"] == "scheduled"
             stop = asyncio.Event()
             relaying = asyncio.create_task(cut_off.relay.run(stop))
-            async with asyncio.timeout(60):
-                while not await _attempts(container, campaign):
-                    await asyncio.sleep(0.05)
+            await eventually(lambda: _attempts(container, campaign))
             stop.set()
             await relaying
     assert await event_types_about(container, campaign) == ["campaign.scheduled"], "it is not lost"
