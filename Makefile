@@ -51,7 +51,7 @@ test: bootstrap ## Run all tests against real servers; ARGS="-k pause" chooses.
 	@$(BIN)/pytest $(ARGS)
 
 test-unit: environment ## Run the tests that need no servers.
-	@$(BIN)/pytest -m "not integration and not e2e" $(ARGS)
+	@$(BIN)/pytest -m "not integration and not e2e and not slow" $(ARGS)
 
 test-servers-down: environment ## Stop the servers that `make test` leaves running for the next run.
 	@$(LOCAL) test-servers-down
