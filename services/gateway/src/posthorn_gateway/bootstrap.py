@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
@@ -14,7 +15,6 @@ from redis.backoff import NoBackoff
 
 from posthorn_common.clock import Clock, SystemClock
 from posthorn_common.http.client import InternalClient
-from posthorn_common.http.identity import Identity
 from posthorn_common.messaging import EventBus, connect
 from posthorn_common.settings import secret_bytes
 from posthorn_common.tokens import AccessTokenVerifier, HttpJwks, ServiceTokens
@@ -44,12 +44,13 @@ class Container:
     table: RoutingTable
     upstreams: Upstreams
     signing_keys: HttpJwks
-    identity: Identity
     callers: Callers
     revocations: Revocations
     rate_limiter: RedisRateLimiter
     describing: Describing
     overseeing: Overseeing
+    closing: asyncio.Event
+    """Set when the process is about to end: streams that have no end of their own end then."""
 
     @property
     def public_origin(self) -> str:
@@ -98,7 +99,6 @@ async def bootstrap(settings: Settings, clock: Clock | None = None) -> AsyncGene
             table=table,
             upstreams=upstreams,
             signing_keys=signing_keys,
-            identity=Identity(verifier, tokens),
             callers=Callers(
                 verifier=verifier,
                 key_exchange=AuthKeyExchange(auth),
@@ -110,6 +110,7 @@ async def bootstrap(settings: Settings, clock: Clock | None = None) -> AsyncGene
             rate_limiter=RedisRateLimiter(client),
             describing=Describing(upstreams, table, public_url=settings.public_base),
             overseeing=Overseeing(upstreams),
+            closing=asyncio.Event(),
         )
 
 

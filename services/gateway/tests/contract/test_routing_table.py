@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import json
+import re
 from typing import Any
 
 import pytest
@@ -72,3 +74,12 @@ def test_all_documents_become_one_without_renaming_operations() -> None:
     }
     assert set(ids) == theirs, "operation ids are unique over all services"
     assert len({id_ for _method, _path, id_ in ids}) == len(ids)
+
+
+def test_every_reference_of_the_whole_document_leads_somewhere() -> None:
+    documents = {str(service): _document(service) for service in Service}
+    merged = merge(documents, info={}, servers=[], is_public=lambda _service, _path: True)
+    references = set(re.findall(r'"\$ref": "#/components/([^"]+)"', json.dumps(merged)))
+    assert references
+    known = {f"{kind}/{name}" for kind, items in merged["components"].items() for name in items}
+    assert references - known == set()

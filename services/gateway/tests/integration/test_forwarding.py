@@ -86,6 +86,7 @@ async def test_targets_that_could_be_read_in_two_ways_are_refused(
 async def test_malformed_heads_are_refused(gateway: Any, services: Services, head: bytes) -> None:
     answer = await exchange_bytes(gateway.port, head + b"\r\n")
     assert answer.startswith(b"HTTP/1.1 400 "), answer
+    assert b"application/problem+json" in answer
     assert not services["campaigns"].seen
 
 

@@ -121,3 +121,23 @@ async def test_on_sigterm_it_finishes_what_it_has_begun(
     assert (answer.status_code, answer.content) == (200, b"done")
     async with asyncio.timeout(GUARD_SECONDS):
         assert await process.process.wait() == 0
+
+
+async def test_on_sigterm_streams_end_properly(
+    process: GatewayProcess, services: Services, issuer: TokenIssuer
+) -> None:
+    async def handler(request: web.Request) -> web.StreamResponse:
+        answer = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await answer.prepare(request)
+        await answer.write(b"data: 1\n\n")
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    services["analytics"].handler = handler
+    async with process.client.stream("GET", "/v1/campaigns/1/progress", headers=issuer.bearer()) as answer:
+        pieces = answer.aiter_raw()
+        assert await anext(pieces) == b"data: 1\n\n"
+        process.process.send_signal(signal.SIGTERM)
+        assert [piece async for piece in pieces] == [], "an end, not a broken connection"
+    async with asyncio.timeout(GUARD_SECONDS):
+        assert await process.process.wait() == 0

@@ -19,6 +19,8 @@ TABLE = RoutingTable()
         ("/v1/campaigns/1/statistics/links", "analytics"),
         ("/v1/campaigns/1/progress", "analytics"),
         ("/v1/campaigns/1/deliveries/2", "mailer"),
+        ("/v1/campaigns/1/deliveries.csv", "mailer"),
+        ("/v1/campaigns/1/deliveriesx", "campaigns"),
         ("/v1/campaigns/1/send", "mailer"),
         ("/v1/campaigns/1/send/x", "campaigns"),
         ("/v1/campaigns/1/actions/send", "campaigns"),

@@ -36,7 +36,8 @@ ALL_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIO
 
 @dataclass(frozen=True)
 class Route:
-    """One line of the table. In `path`, `{name}` stands for one segment, `*` at the end for nothing or more segments.
+    """One line of the table. In `path`, `{name}` stands for one segment, `*` at the end for nothing, more segments or
+    a file name extension such as `.csv`.
 
     `is_stream` marks an answer that has no end in sight (server-sent events), whose pauses are not limited.
     """
@@ -99,7 +100,7 @@ class RoutingTable:
 
 def _expression(path: str) -> str:
     """Return the pattern as a regular expression."""
-    stem, rest = (path[:-1].rstrip("/"), "(?:/.*[^/])?") if path.endswith("*") else (path, "")
+    stem, rest = (path[:-1].rstrip("/"), r"(?:\.[a-z]+|/.*[^/])?") if path.endswith("*") else (path, "")
     if path.endswith("/*"):
         rest = "/.*[^/]"
     segments = (

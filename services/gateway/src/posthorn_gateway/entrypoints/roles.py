@@ -27,6 +27,10 @@ async def start(settings: Settings, wanted: frozenset[str]) -> AsyncGenerator[Se
                 settings.revocation_poll_seconds, container.revocations.sync, stop=stop, name="sync_revocations"
             )
 
+        async def end_streams(stop: asyncio.Event) -> None:
+            await stop.wait()
+            container.closing.set()
+
         await container.revocations.sync()
         roles = [
             http_role(
@@ -37,6 +41,7 @@ async def start(settings: Settings, wanted: frozenset[str]) -> AsyncGenerator[Se
                 proxy_headers=False,
             ),
             Role("revocations", follow_revocations),
+            Role("streams", end_streams),
         ]
         if "consumer" in wanted:
             Consumers(container.revocations).subscribe(container.bus)

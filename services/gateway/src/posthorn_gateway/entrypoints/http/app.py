@@ -27,7 +27,6 @@ def build_app(container: Container | None, *, business_routes: bool = True) -> F
             title="Posthorn gateway",
             description="The public door.",
             routers=(pages.router,) if business_routes else (),
-            identity=container.identity if container else None,
             checks={"signing_keys": container.signing_keys.load} if container and business_routes else {},
             state={"container": container},
             # The door has a limit for each route; the pages inside read no bodies.
@@ -61,6 +60,7 @@ def _door_parts(container: Container) -> DoorParts:
             requests=settings.requests_per_minute,
             recipient=settings.recipient_per_minute,
         ),
+        closing=container.closing,
         clients=ClientReader(settings.trusted_proxies),
         allowed_hosts=frozenset(host.lower() for host in settings.allowed_hosts),
         idle_seconds=settings.read_timeout_seconds,

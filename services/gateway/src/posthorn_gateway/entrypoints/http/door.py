@@ -6,6 +6,7 @@ inside, which has the gateway's own pages and answers 404 to the rest.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from posthorn_gateway.domain.routes import ALL_METHODS, Entrance, Route, Routing
 from posthorn_gateway.domain.targets import address_group, checked_host, checked_path, checked_target
 from posthorn_gateway.entrypoints.http.answers import page_headers, refusal
 from posthorn_gateway.entrypoints.http.bodies import ClientLeft, RequestBody
-from posthorn_gateway.entrypoints.http.forwarding import AnswerBroken, ForwardedRequest, forward
+from posthorn_gateway.entrypoints.http.forwarding import AnswerBroken, ForwardedRequest, StreamClosed, forward
 from posthorn_gateway.entrypoints.http.headers import Client, ClientReader, request_headers
 from posthorn_gateway.entrypoints.http.metrics import OPEN_REQUESTS, REQUESTS
 
@@ -52,6 +53,7 @@ class DoorParts:
     callers: Callers
     limiter: RateLimiter
     limits: Limits
+    closing: asyncio.Event
     clients: ClientReader
     allowed_hosts: frozenset[str]
     idle_seconds: float
@@ -105,6 +107,8 @@ class Door:
                 answer.raw_headers.extend(self._page_headers)
                 answer.raw_headers.extend(item for item in own_headers if item not in self._parts.common_headers)
                 await answer(scope, receive, outcome.send)
+            except StreamClosed:
+                await outcome.send({"type": "http.response.body", "body": b"", "more_body": False})
             except ClientLeft:
                 outcome.status = _CLIENT_LEFT_STATUS
                 bind_contextvars(client_left=True)
@@ -131,7 +135,7 @@ class Door:
         )
         body = RequestBody(receive, headers, limit=route.max_body_bytes, idle_seconds=parts.idle_seconds)
         request = ForwardedRequest(route, scope["method"], target, forwarded)
-        await forward(parts.upstreams, request, body, send, own_headers)
+        await forward(parts.upstreams, request, body, send, own_headers, closing=parts.closing)
 
     async def _admit(
         self, route: Route, headers: list[tuple[bytes, bytes]], client: Client, own_headers: OwnHeaders

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Iterable
 from dataclasses import dataclass
 
 import aiohttp
@@ -27,6 +27,10 @@ class AnswerBroken(Exception):
     """The service's answer ended in the middle; all that is left is to end the client's connection."""
 
 
+class StreamClosed(Exception):
+    """The gateway ends a stream because it is about to stop; the answer only needs its end."""
+
+
 @dataclass(frozen=True, slots=True)
 class ForwardedRequest:
     """What is sent to the service."""
@@ -43,15 +47,17 @@ async def forward(
     body: RequestBody,
     send: Send,
     own_headers: Iterable[tuple[bytes, bytes]],
+    *,
+    closing: asyncio.Event,
 ) -> None:
-    """Answer a request with the service's answer.
+    """Answer a request with the service's answer; a stream ends early when `closing` is set.
 
-    Raises a Refused if there is none, ClientLeft, or AnswerBroken; after ClientLeft and AnswerBroken the service's
-    connection is closed, so that it stops working for nobody.
+    Raises a Refused if there is none, ClientLeft, StreamClosed or AnswerBroken. After these the service's connection is
+    closed, so that it stops working for nobody.
     """
     content = await body.open()
     started = time.perf_counter()
-    async with _until_client_leaves(body):
+    async with _while_wanted(body, closing if request.route.is_stream else None):
         try:
             answer = await upstreams.request(
                 request.route.service,
@@ -95,24 +101,27 @@ def _log_failure(route: Route, code: str, cause: BaseException | None) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _until_client_leaves(body: RequestBody) -> AsyncGenerator[None]:
-    """Cancel the block when the client closes its connection, and raise ClientLeft instead."""
+async def _while_wanted(body: RequestBody, closing: asyncio.Event | None) -> AsyncGenerator[None]:
+    """Cancel the block when the client leaves or `closing` is set, and raise ClientLeft or StreamClosed instead."""
     working = asyncio.current_task()
-    has_left = False
+    reason: Exception | None = None
 
-    async def watch() -> None:
-        nonlocal has_left
-        await body.client_left()
-        has_left = True
-        if working is not None:
+    async def cancel_after(event: Awaitable[object], why: Exception) -> None:
+        nonlocal reason
+        await event
+        if reason is None and working is not None:
+            reason = why
             working.cancel()
 
-    watching = asyncio.create_task(watch())
+    watching = [asyncio.create_task(cancel_after(body.client_left(), ClientLeft()))]
+    if closing is not None:
+        watching.append(asyncio.create_task(cancel_after(closing.wait(), StreamClosed())))
     try:
         yield
     except asyncio.CancelledError:
-        if has_left and working is not None and working.uncancel() == 0:
-            raise ClientLeft from None
+        if reason is not None and working is not None and working.uncancel() == 0:
+            raise reason from None
         raise
     finally:
-        watching.cancel()
+        for watcher in watching:
+            watcher.cancel()

@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
+import orjson
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 MAX_TARGET_BYTES = 16 * 1024
 MAX_HEADER_BYTES = 32 * 1024
 MAX_HEADERS = 100
+
+
+_REFUSAL = orjson.dumps(
+    {
+        "type": "about:blank",
+        "title": "Bad Request",
+        "status": 400,
+        "code": "malformed_request",
+        "detail": "The request is not valid HTTP, or its head is too large.",
+    }
+)
+_REFUSAL_HEADERS = (
+    (b"content-type", b"application/problem+json"),
+    (b"content-length", str(len(_REFUSAL)).encode()),
+    (b"x-content-type-options", b"nosniff"),
+    (b"connection", b"close"),
+)
 
 
 class Malformed(Exception):
@@ -18,6 +36,14 @@ class StrictHttpProtocol(HttpToolsProtocol):
 
     uvicorn itself would take the path out of an absolute address, and drop the rest and any fragment.
     """
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002  uvicorn's signature
+        """Answer a request that never became one, as a problem document too."""
+        head = b"HTTP/1.1 400 Bad Request\r\n" + b"".join(
+            name + b": " + value + b"\r\n" for name, value in [*self.server_state.default_headers, *_REFUSAL_HEADERS]
+        )
+        self.transport.write(head + b"\r\n" + _REFUSAL)
+        self.transport.close()
 
     def on_message_begin(self) -> None:
         """Start to count."""

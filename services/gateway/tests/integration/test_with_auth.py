@@ -1,0 +1,82 @@
+"""The gateway before the real auth service: sign in, use an API key, revoke both."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+from collections.abc import AsyncGenerator, Callable
+from typing import Any
+
+import httpx
+import pytest_asyncio
+
+from posthorn_auth.bootstrap import MIGRATIONS
+from posthorn_auth.entrypoints.roles import start as start_auth
+from posthorn_auth.settings import Settings as AuthSettings
+from posthorn_common import migrations
+from posthorn_common.testing import common_settings
+from posthorn_local.ports import free_ports
+
+from .support import eventually
+
+
+@pytest_asyncio.fixture
+async def client(
+    make_database: Callable[[str], str], redis_url: str, amqp_url: str, start_gateway: Any
+) -> AsyncGenerator[httpx.AsyncClient]:
+    """A client of a gateway with a real auth behind it."""
+    database = make_database("auth")
+    await migrations.upgrade(database, MIGRATIONS)
+    settings = AuthSettings(
+        **{**common_settings(redis_url=redis_url, amqp_url=amqp_url), "port": free_ports(1)[0]},
+        database_url=database,
+        encryption_key=base64.urlsafe_b64encode(b"k" * 32).decode(),
+    )
+    url = f"http://127.0.0.1:{settings.port}"
+    async with contextlib.AsyncExitStack() as stack:
+        roles = await stack.enter_async_context(start_auth(settings, frozenset({"api", "relay"})))
+        stop = asyncio.Event()
+        tasks = [asyncio.create_task(role.run(stop)) for role in roles]
+
+        async def end() -> None:
+            stop.set()
+            await asyncio.gather(*tasks)
+
+        stack.push_async_callback(end)
+        gateway = await start_gateway(auth_url=url, jwks_url=f"{url}/.well-known/jwks.json")
+
+        async def is_ready() -> bool:
+            return bool((await gateway.client.get("/health/ready")).status_code == 200)
+
+        await eventually(is_ready)
+        yield gateway.client
+
+
+async def test_a_session_and_an_api_key_work_until_they_are_revoked(client: httpx.AsyncClient) -> None:
+    owner = {
+        "organisation_name": "Lighthouse Books",
+        "name": "Ada",
+        "email": "ada@example.com",
+        "password": "a long and private sentence",
+    }
+    registered = (await client.post("/v1/auth/register", json=owner)).json()
+    person = {"Authorization": f"Bearer {registered['access_token']}"}
+    me = await client.get("/v1/auth/me", headers=person)
+    assert me.json()["user"]["email"] == "ada@example.com"
+
+    body = {"name": "Reporting", "scopes": ["contacts:read"]}
+    key = (await client.post("/v1/api-keys", json=body, headers=person)).json()
+    program = {"Authorization": f"Bearer {key['api_key']}"}
+    assert (await client.get("/v1/contacts", headers=program)).status_code == 200
+    as_key = await client.get("/v1/auth/me", headers=program)
+    assert as_key.json()["permissions"] == ["contacts:read"]
+
+    assert (await client.delete(f"/v1/api-keys/{key['id']}", headers=person)).status_code == 204
+    await eventually(lambda: _is_refused(client, program))
+    assert (await client.post("/v1/auth/logout", headers=person)).status_code == 204
+    await eventually(lambda: _is_refused(client, person))
+
+
+async def _is_refused(client: httpx.AsyncClient, headers: dict[str, str]) -> bool:
+    return (await client.get("/v1/contacts", headers=headers)).status_code == 401
