@@ -134,6 +134,13 @@ async def test_sources_are_previewed_without_being_stored(office: Office) -> Non
     assert (await office.get("/v1/templates"))["items"] == []
 
 
+async def test_a_preview_leaves_nothing_behind_for_the_next(office: Office) -> None:
+    writes = {"subject": "Hi", "html": "{{ contact.attributes.update({'city': 'Rome'}) }}{{ contact.attributes.city }}"}
+    assert "Rome" in (await office.post("/v1/templates/preview", writes, status=200))["html"]
+    reads = {"subject": "Hi", "html": "{{ contact.attributes }}"}
+    assert "Rome" not in (await office.post("/v1/templates/preview", reads, status=200))["html"]
+
+
 async def test_a_preview_for_a_contact_that_does_not_exist_answers_404(office: Office, sign_in: Any) -> None:
     template = await office.a_template()
     stranger = Office(office.client, sign_in(), uuid4())

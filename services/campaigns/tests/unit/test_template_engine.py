@@ -12,7 +12,13 @@ from posthorn_campaigns.adapters.templates.css import inline_css
 from posthorn_campaigns.adapters.templates.lexer import protect
 from posthorn_campaigns.adapters.templates.plain_text import plain_text
 from posthorn_campaigns.domain.errors import TemplateInvalid
-from posthorn_campaigns.domain.templates import MessageContent, TemplateSource, merge_fields_of, warnings_about
+from posthorn_campaigns.domain.templates import (
+    MessageContent,
+    TemplateSource,
+    merge_fields_of,
+    sample_contact,
+    warnings_about,
+)
 from posthorn_common.templating import Template
 
 ENGINE = MiniJinjaTemplateEngine()
@@ -406,3 +412,18 @@ def test_broken_html_takes_no_time_to_speak_of(piece: str) -> None:
         prepared(html)
     except TemplateInvalid as error:
         assert error.code in {"template_invalid", "text_part_needed"}  # noqa: PT017  either answer is fine, if fast
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        "<p>" + "<b>" * 50_000 + "</i>" * 50_000,
+        "<p>" + "".join(f"<b id={number}>" for number in range(100)) + "<p></p>" * 20_000,
+        "<div>" * 30_000,
+        '<a href="https://example.com/">' + "x</a>" * 40_000,
+        "<p>x" * 20_000,
+    ],
+)
+def test_sources_made_to_be_slow_are_not(html: str) -> None:
+    content = prepared("<style>p { color: red }</style>" + html)
+    assert "posthorn_unsubscribe_url" in content.html

@@ -11,10 +11,10 @@ from posthorn_campaigns.app.ports import NewUnitOfWork
 from posthorn_campaigns.app.ports_campaigns import TemplateEngine
 from posthorn_campaigns.domain.errors import TemplateInUse
 from posthorn_campaigns.domain.templates import (
-    SAMPLE_CONTACT,
     RenderedMessage,
     StoredTemplate,
     TemplateSource,
+    sample_contact,
 )
 from posthorn_common.clock import Clock, new_id
 
@@ -128,6 +128,6 @@ class ManagingTemplates:
 
     async def _contact(self, organisation_id: UUID, contact_id: UUID | None) -> dict[str, Any]:
         if contact_id is None:
-            return dict(SAMPLE_CONTACT)
+            return sample_contact()
         async with self._new_unit_of_work() as uow:
             return (await uow.contacts.get(organisation_id, contact_id)).as_template_fields()

@@ -11,7 +11,7 @@ from posthorn_campaigns.app.ports import NewUnitOfWork
 from posthorn_campaigns.app.ports_campaigns import Mailer, TemplateEngine
 from posthorn_campaigns.domain.campaigns import Campaign
 from posthorn_campaigns.domain.errors import NoSuchReference, TemplateNotFound
-from posthorn_campaigns.domain.templates import SAMPLE_CONTACT, RenderedMessage, TemplateSource
+from posthorn_campaigns.domain.templates import RenderedMessage, TemplateSource, sample_contact
 from posthorn_common.clock import new_id
 from posthorn_contracts.mailer.internal_v1 import TransactionalMessage
 
@@ -41,7 +41,7 @@ class SendingTests:
                 template = await uow.templates.get(organisation_id, campaign.template_id)
             except TemplateNotFound as error:
                 raise NoSuchReference("template_id") from error
-            contact: Mapping[str, Any] = SAMPLE_CONTACT
+            contact: Mapping[str, Any] = sample_contact()
             if contact_id is not None:
                 contact = (await uow.contacts.get(organisation_id, contact_id)).as_template_fields()
         message = await asyncio.to_thread(self._render, campaign, template.source, contact)

@@ -13,13 +13,6 @@ ATTRIBUTES = "contact.attributes"
 CONTACT_FIELDS = ("email", "first_name", "last_name", "attributes")
 UNSUBSCRIBE_URL = "unsubscribe_url"
 CAMPAIGN_NAME = "campaign.name"
-SAMPLE_CONTACT: Mapping[str, Any] = {
-    "email": "ada.lovelace@example.com",
-    "first_name": "Ada",
-    "last_name": "Lovelace",
-    "attributes": {},
-}
-"""Whom templates are tried with when no real contact is given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +66,16 @@ class MessageContent:
     text: str
     links: tuple[Link, ...]
     fields: tuple[str, ...]
+
+
+def sample_contact(attributes: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return whom templates are tried with when no real contact is given."""
+    return {
+        "email": "ada.lovelace@example.com",
+        "first_name": "Ada",
+        "last_name": "Lovelace",
+        "attributes": dict(attributes or {}),
+    }
 
 
 def merge_fields_of(contact: Mapping[str, Any], fields: Iterable[str]) -> dict[str, Any]:

@@ -20,6 +20,9 @@ _MAX_MATCHES = 1_000_000
 _MAY_STAY_OPEN = frozenset(
     "p li dt dd tr td th tbody thead tfoot option optgroup colgroup html body head".split()  # noqa: SIM905
 )
+_FORMATTING = frozenset("a b big code em font i nobr s small strike strong tt u".split())  # noqa: SIM905
+_MAX_DEPTH = 200
+_BLOCK = ""
 _BLOCKS = frozenset({"if", "for", "with", "filter", "macro", "call", "block", "autoescape"})
 
 
@@ -54,43 +57,54 @@ def _can_be_inlined(protected: Protected, found: list[Stretch]) -> bool:
 
 
 def _blocks_hold_whole_elements(protected: Protected, found: list[Stretch]) -> bool:
-    """Whether no element begins inside a block of the template and ends outside of it, or the other way round."""
-    block = ""
-    opened: list[str] = []
+    """Whether elements are nested well, and none begins inside a block of the template and ends outside of it."""
+    nesting = _Nesting()
     for item in found:
         if item.part is Part.START and item.name not in VOID:
-            opened.append(item.name)
-        elif item.part is Part.END and not _close(opened, item.name, block):
-            return False
-        if item.part is not Part.TEXT:
+            fits = nesting.open(item.name)
+        elif item.part is Part.END:
+            fits = nesting.close(item.name)
+        elif item.part is Part.TEXT:
+            markers = MARKER.finditer(protected.text, item.start, item.end)
+            fits = all(nesting.code(protected.codes[int(marker[1])]) for marker in markers)
+        else:
             continue
-        for marker in MARKER.finditer(protected.text, item.start, item.end):
-            if not _step(opened, protected.codes[int(marker[1])], block):
-                return False
-    return block not in opened
-
-
-def _close(opened: list[str], name: str, block: str) -> bool:
-    since_block = opened[len(opened) - opened[::-1].index(block) :] if block in opened else opened
-    if name not in since_block:
-        return block not in opened
-    while opened.pop() != name:
-        pass
-    return True
-
-
-def _step(opened: list[str], code: Code, block: str) -> bool:
-    word = code.keyword
-    if code.kind is not Kind.STATEMENT:
-        return True
-    if word in {"else", "elif"} or word.startswith("end"):
-        while opened and opened[-1] in _MAY_STAY_OPEN:
-            opened.pop()
-        if not opened or opened.pop() != block:
+        if not fits:
             return False
-    if word in {"else", "elif"} or word in _BLOCKS or (word == "set" and "=" not in code.text):
-        opened.append(block)
-    return True
+    return nesting.close_all()
+
+
+class _Nesting:
+    """The elements and blocks that are open. Methods return False when the nesting is not simple."""
+
+    def __init__(self) -> None:
+        self._open: list[str] = []
+        self._work = 0
+
+    def open(self, name: str) -> bool:
+        # Parsers open formatting elements anew in each paragraph: a small source can become a huge document.
+        self._work += sum(other in _FORMATTING for other in self._open)
+        self._open.append(name)
+        return len(self._open) <= _MAX_DEPTH and self._work <= _MAX_MATCHES
+
+    def close(self, name: str) -> bool:
+        while self._open and self._open[-1] != name and self._open[-1] in _MAY_STAY_OPEN:
+            self._open.pop()
+        return bool(self._open) and self._open.pop() == name
+
+    def code(self, code: Code) -> bool:
+        word = code.keyword
+        if code.kind is not Kind.STATEMENT:
+            return True
+        is_middle = word in {"else", "elif"}
+        if (is_middle or word.startswith("end")) and not self.close(_BLOCK):
+            return False
+        if is_middle or word in _BLOCKS or (word == "set" and "=" not in code.text):
+            self._open.append(_BLOCK)
+        return True
+
+    def close_all(self) -> bool:
+        return all(name in _MAY_STAY_OPEN for name in self._open)
 
 
 def _hidden(protected: Protected, found: list[Stretch], prefix: str) -> str:

@@ -11,12 +11,12 @@ from posthorn_campaigns.adapters.templates.links import LinkTable, track_html, t
 from posthorn_campaigns.adapters.templates.plain_text import plain_text
 from posthorn_campaigns.domain.errors import TemplateInvalid
 from posthorn_campaigns.domain.templates import (
-    SAMPLE_CONTACT,
     UNSUBSCRIBE_URL,
     MessageContent,
     RenderedMessage,
     TemplateSource,
     merge_fields_of,
+    sample_contact,
     warnings_about,
 )
 from posthorn_common.http.fields import is_single_line
@@ -136,7 +136,7 @@ def _sample_context(template: Template, value: str | int | None) -> dict[str, An
     names = {field.split(".")[2] for field in template.fields if field.startswith("contact.attributes.")}
     attributes = {} if value is None else dict.fromkeys(names, value)
     return {
-        "contact": {**SAMPLE_CONTACT, "attributes": attributes},
+        "contact": sample_contact(attributes),
         "campaign": {"name": "Sample"},
         UNSUBSCRIBE_URL: "https://example.com/unsubscribe",
         "posthorn_unsubscribe_url": "https://example.com/unsubscribe",

@@ -121,8 +121,10 @@ class _Writer:
 
     def end_link(self) -> None:
         """Say where the link leads, unless its text does."""
+        if not self._href:
+            return
         said = "".join(part for part in self._parts[self._link_starts :] if isinstance(part, str))
-        if self._href and html.unescape(self._href) != said.strip():
+        if html.unescape(self._href) != said.strip():
             self.write(f" ({self._href})" if said.strip() else self._href)
         self._href = ""
 
