@@ -61,6 +61,7 @@ class Container:
     counting: Counting
     erasing: Erasing
     recording: RecordingHits
+    hit_buffer: HitBuffer
     draining_spill: DrainingSpill
     tracking: Tracking
     watching: WatchingProgress
@@ -101,7 +102,9 @@ async def bootstrap(settings: Settings, clock: Clock | None = None) -> AsyncGene
         )
         stack.push_async_callback(campaigns.close)
         jwks = await stack.enter_async_context(httpx.AsyncClient(timeout=5))
-        yield _container(settings, clock, _Resources(engine, client, bus, campaigns, jwks, tokens))
+        container = _container(settings, clock, _Resources(engine, client, bus, campaigns, jwks, tokens))
+        stack.push_async_callback(container.hit_buffer.close)
+        yield container
 
 
 def _container(settings: Settings, clock: Clock, resources: _Resources) -> Container:
@@ -124,6 +127,7 @@ def _container(settings: Settings, clock: Clock, resources: _Resources) -> Conta
         machine_window=timedelta(seconds=settings.machine_window_seconds),
         clock=clock,
     )
+    buffer = HitBuffer(recording, spill, metrics)
     watching = WatchingProgress(
         statistics=statistics,
         signal=signal,
@@ -154,11 +158,12 @@ def _container(settings: Settings, clock: Clock, resources: _Resources) -> Conta
             clock=clock,
         ),
         recording=recording,
+        hit_buffer=buffer,
         draining_spill=DrainingSpill(recording, spill),
         tracking=Tracking(
             link_secret=link_secret,
             links=LinkTables(new_unit_of_work=new_unit_of_work, source=CampaignsLinkSource(resources.campaigns)),
-            buffer=HitBuffer(recording, spill, metrics),
+            buffer=buffer,
             metrics=metrics,
             clock=clock,
         ),

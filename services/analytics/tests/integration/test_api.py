@@ -12,8 +12,9 @@ from uuid import UUID
 import httpx
 import pytest
 import sqlalchemy as sa
+from pydantic import SecretStr
 
-from posthorn_analytics.bootstrap import MIGRATIONS, Container
+from posthorn_analytics.bootstrap import MIGRATIONS, Container, bootstrap
 from posthorn_analytics.entrypoints.http.app import build_app
 from posthorn_common import migrations
 from posthorn_common.clock import new_id
@@ -88,6 +89,25 @@ async def test_the_organisation_sees_its_own_campaigns_only(
     nobody = (await client.get("/v1/statistics", headers=headers_of(new_id()))).json()
     assert (nobody["items"], nobody["totals"]["sent"]) == ([], 0)
     assert (await client.get("/v1/statistics")).status_code == 401
+
+
+async def test_while_the_database_is_away_the_answer_is_to_try_again(
+    settings: Any, letter: Letter, reader: dict[str, str], mint: Any, proxy_to: Any
+) -> None:
+    url = settings.database_url.get_secret_value()
+    database = await proxy_to(sa.make_url(url).port)
+    proxied = SecretStr(sa.make_url(url).set(port=database.port).render_as_string(hide_password=False))
+    async with bootstrap(settings.model_copy(update={"database_url": proxied})) as process:
+        app = build_app(process)
+        app.state.identity = mint.identity("analytics")
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://t", headers=reader) as http:
+            path = f"/v1/campaigns/{letter.campaign_id}"
+            await database.cut()
+            for resource in PATHS:
+                answer = await http.get(f"{path}{resource}")
+                assert (answer.status_code, answer.json()["code"]) == (503, "temporarily_unavailable")
+            await database.mend()
+            assert (await http.get(f"{path}/statistics")).status_code == 200
 
 
 async def test_lists_come_in_pages(

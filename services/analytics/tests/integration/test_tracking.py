@@ -16,6 +16,7 @@ import pytest
 import sqlalchemy as sa
 from pydantic import SecretStr
 
+from posthorn_analytics.app import links
 from posthorn_analytics.app.recording import BATCH_HITS
 from posthorn_analytics.bootstrap import Container, bootstrap
 from posthorn_analytics.domain.recipients import Hit, HitKind
@@ -121,11 +122,11 @@ async def test_a_link_table_with_a_dangerous_address_is_not_followed(
 ) -> None:
     letter = Letter(organisation_id)
     event = letter.started()
-    links = (
+    dangerous = (
         {"number": 0, "url": "javascript:alert(1)"},
         {"number": 1, "url": "https://example.com/\r\nSet-Cookie: a=b"},
     )
-    event = event.model_validate({**event.model_dump(), "data": {**event.data.model_dump(), "links": links}})
+    event = event.model_validate({**event.model_dump(), "data": {**event.data.model_dump(), "links": dangerous}})
     await handle(container, event)
     token = token_of(letter.campaign_id, new_id())
     assert (await client.get(f"/t/c/{token}/0")).status_code == 404
@@ -313,6 +314,27 @@ async def test_a_campaign_that_does_not_exist_is_not_asked_for_again_and_again(
         assert (await client.get(f"/t/c/{token}/0")).status_code == 404
         assert (await client.get(f"/t/o/{token}")).status_code == 404
     assert campaigns_service.calls == [campaign_id]
+
+
+async def test_links_that_are_not_pinned_yet_are_looked_for_again(
+    container: Container, client: httpx.AsyncClient, campaigns_service: Any, organisation_id: UUID, token_of: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(links, "_UNKNOWN_SECONDS", 0.0)
+    letter = Letter(organisation_id)
+    campaigns_service.knows(organisation_id, letter.campaign_id, {})
+    path = f"/t/c/{token_of(letter.campaign_id, new_id())}/0"
+    assert (await client.get(path)).status_code == 404
+    await handle(container, letter.started())
+    assert (await client.get(path)).headers["location"] == LINKS[0]
+
+
+async def test_a_campaigns_service_that_refuses_us_is_no_readers_business(
+    client: httpx.AsyncClient, campaigns_service: Any, token_of: Any
+) -> None:
+    campaigns_service.status = 403
+    answer = await client.get(f"/t/c/{token_of(new_id(), new_id())}/0")
+    assert (answer.status_code, answer.headers["content-type"].startswith("text/html")) == (503, True)
 
 
 async def test_when_nobody_can_be_asked_the_reader_may_try_again(

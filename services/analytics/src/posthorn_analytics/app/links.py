@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import OrderedDict
-from typing import Generic, TypeVar
+from collections.abc import Mapping
+from dataclasses import dataclass
 from uuid import UUID
 
 import structlog
@@ -21,24 +23,33 @@ _UNKNOWN_SECONDS = 30.0
 _AWAY_SECONDS = 2.0
 _DATABASE_SECONDS = 2.0
 
-Value = TypeVar("Value")
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What the last look has shown. `is_away`: nobody could be asked."""
+
+    table: LinkTable | None
+    until: float = math.inf
+    is_away: bool = False
 
 
-class _Recent(Generic[Value]):
-    """A mapping that forgets what was used least recently."""
+class _Recent:
+    """What is known of campaigns; forgets what was used least recently."""
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._items: OrderedDict[UUID, Value] = OrderedDict()
+        self._items: OrderedDict[UUID, _Known] = OrderedDict()
 
-    def get(self, key: UUID) -> Value | None:
-        if key in self._items:
-            self._items.move_to_end(key)
-        return self._items.get(key)
+    def get(self, campaign_id: UUID) -> _Known | None:
+        known = self._items.get(campaign_id)
+        if known is None or known.until <= time.monotonic():
+            return None
+        self._items.move_to_end(campaign_id)
+        return known
 
-    def put(self, key: UUID, value: Value) -> None:
-        self._items[key] = value
-        self._items.move_to_end(key)
+    def put(self, campaign_id: UUID, known: _Known) -> None:
+        self._items[campaign_id] = known
+        self._items.move_to_end(campaign_id)
         if len(self._items) > self._size:
             self._items.popitem(last=False)
 
@@ -49,45 +60,43 @@ class LinkTables:
     def __init__(self, *, new_unit_of_work: NewUnitOfWork, source: LinkSource) -> None:
         self._new_unit_of_work = new_unit_of_work
         self._source = source
-        self._tables: _Recent[LinkTable] = _Recent(_KEPT_TABLES)
-        self._not_before: _Recent[tuple[float, bool]] = _Recent(_KEPT_TABLES)
-        self._looking: dict[UUID, asyncio.Task[LinkTable | None]] = {}
+        self._recent = _Recent(_KEPT_TABLES)
+        self._looking: dict[UUID, asyncio.Task[_Known]] = {}
 
     async def of(self, campaign_id: UUID) -> LinkTable | None:
         """Return the campaign's link table, None if there is no such campaign.
 
         Raises TransientError when nobody who may know can be asked.
         """
-        table = self._tables.get(campaign_id)
-        if table is not None:
-            return table
-        until, is_away = self._not_before.get(campaign_id) or (0.0, False)
-        if time.monotonic() < until:
-            if is_away:
-                raise TransientError("link tables cannot be fetched")
-            return None
-        # Thousands may follow the same link at once: one of them asks.
-        task = self._looking.get(campaign_id)
-        if task is None:
-            task = asyncio.create_task(self._look(campaign_id))
-            self._looking[campaign_id] = task
-            task.add_done_callback(lambda _task: self._looking.pop(campaign_id, None))
-        return await asyncio.shield(task)
+        known = self._recent.get(campaign_id)
+        if known is None:
+            # Thousands may follow the same link at once: one of them asks.
+            task = self._looking.get(campaign_id)
+            if task is None:
+                task = asyncio.create_task(self._look(campaign_id))
+                self._looking[campaign_id] = task
+                task.add_done_callback(lambda _task: self._looking.pop(campaign_id, None))
+            known = await asyncio.shield(task)
+        if known.is_away:
+            raise TransientError("link tables cannot be fetched")
+        return known.table
 
-    async def _look(self, campaign_id: UUID) -> LinkTable | None:
+    async def _look(self, campaign_id: UUID) -> _Known:
         table = await self._stored(campaign_id)
-        if table is None or table.urls is None:
-            try:
-                table = await self._source.fetch(campaign_id)
-            except TransientError:
-                self._not_before.put(campaign_id, (time.monotonic() + _AWAY_SECONDS, True))
-                raise
-            if table is None:
-                self._not_before.put(campaign_id, (time.monotonic() + _UNKNOWN_SECONDS, False))
-                return None
-            await self._store(campaign_id, table)
-        self._tables.put(campaign_id, table)
-        return table
+        known = _Known(table) if table is not None and table.urls is not None else await self._fetched(campaign_id)
+        self._recent.put(campaign_id, known)
+        return known
+
+    async def _fetched(self, campaign_id: UUID) -> _Known:
+        try:
+            table = await self._source.fetch(campaign_id)
+        except TransientError:
+            return _Known(None, until=time.monotonic() + _AWAY_SECONDS, is_away=True)
+        if table is None or not table.urls:
+            # A campaign whose links are not pinned yet may have some later.
+            return _Known(table, until=time.monotonic() + _UNKNOWN_SECONDS)
+        await self._store(campaign_id, table.organisation_id, table.urls)
+        return _Known(table)
 
     async def _stored(self, campaign_id: UUID) -> LinkTable | None:
         try:
@@ -99,11 +108,11 @@ class LinkTables:
             log.warning("link_table_not_read", campaign_id=str(campaign_id), error=type(error).__name__)
             return None
 
-    async def _store(self, campaign_id: UUID, table: LinkTable) -> None:
+    async def _store(self, campaign_id: UUID, organisation_id: UUID, urls: Mapping[int, str]) -> None:
         """Keep a fetched table for all processes; the event that brings it may come much later."""
         try:
             async with asyncio.timeout(_DATABASE_SECONDS), self._new_unit_of_work() as uow:
-                await uow.campaigns.add_links(table.organisation_id, campaign_id, table.urls or {})
+                await uow.campaigns.add_links(organisation_id, campaign_id, urls)
         except Exception as error:
             if not is_transient(error):
                 raise

@@ -84,7 +84,7 @@ class EngagementFilter(StrEnum):
 
 
 class Statistics(Protocol):
-    """Reads the rollups, within one organisation."""
+    """Reads the rollups, within one organisation. All methods raise TransientError while the database is away."""
 
     async def campaign(self, organisation_id: UUID, campaign_id: UUID) -> CampaignStatistics:
         """Raises CampaignNotFound, as all methods about one campaign do."""

@@ -144,6 +144,11 @@ class HitBuffer:
             self._flushing = asyncio.create_task(self._flush())
         await stored
 
+    async def close(self) -> None:
+        """Return when everything that was added is stored, also for those who have hung up."""
+        while self._flushing is not None:
+            await self._flushing
+
     async def _flush(self) -> None:
         try:
             while self._pending:

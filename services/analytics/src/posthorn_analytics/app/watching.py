@@ -16,7 +16,7 @@ from posthorn_analytics.app.queries import Statistics
 from posthorn_analytics.domain.errors import TooManyStreams
 from posthorn_analytics.domain.progress import CampaignState, Speedometer, eta_seconds
 from posthorn_common.clock import Clock
-from posthorn_common.transient import is_transient
+from posthorn_common.errors import TransientError
 
 log = structlog.get_logger(__name__)
 
@@ -66,7 +66,7 @@ class WatchingProgress:
         return self._open
 
     async def check(self, organisation_id: UUID, campaign_id: UUID) -> None:
-        """Raise CampaignNotFound or TooManyStreams if `watch` would have nothing to give."""
+        """Raise CampaignNotFound, TooManyStreams or TransientError if `watch` would have nothing to give."""
         if self._open >= self._max_streams:
             raise TooManyStreams
         await self._statistics.state(organisation_id, campaign_id)
@@ -94,10 +94,8 @@ class WatchingProgress:
     async def _state(self, organisation_id: UUID, campaign_id: UUID) -> CampaignState | None:
         try:
             return await self._statistics.state(organisation_id, campaign_id)
-        except Exception as error:
-            if not is_transient(error):
-                raise
-            log.warning("progress_not_read", campaign_id=str(campaign_id), error=type(error).__name__)
+        except TransientError:
+            log.warning("progress_not_read", campaign_id=str(campaign_id))
             return None
 
 

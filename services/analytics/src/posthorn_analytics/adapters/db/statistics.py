@@ -35,6 +35,8 @@ from posthorn_analytics.domain.errors import CampaignNotFound
 from posthorn_analytics.domain.progress import CampaignState
 from posthorn_analytics.domain.recipients import HitKind
 from posthorn_analytics.domain.tallies import OUTCOMES
+from posthorn_common.errors import TransientError
+from posthorn_common.transient import is_transient
 
 _STATE_COUNTERS = (*OUTCOMES, "unique_opens", "unique_clicks")
 
@@ -159,8 +161,13 @@ class SqlStatistics:
             raise CampaignNotFound
 
     async def _rows(self, query: sa.Select[Any]) -> list[sa.Row[Any]]:
-        async with self._engine.connect() as connection:
-            return list(await connection.execute(query))
+        try:
+            async with self._engine.connect() as connection:
+                return list(await connection.execute(query))
+        except Exception as error:
+            if is_transient(error):
+                raise TransientError("statistics cannot be read") from error
+            raise
 
 
 def _is(table: sa.Table, organisation_id: UUID, campaign_id: UUID) -> sa.ColumnElement[bool]:

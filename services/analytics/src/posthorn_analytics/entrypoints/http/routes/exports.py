@@ -14,7 +14,7 @@ from posthorn_common.http.problems import responses
 
 router = APIRouter(tags=["statistics"])
 
-_CSV = {200: {"content": {"text/csv": {}}}, **responses(401, 403, 404, 422)}
+_CSV = {200: {"content": {"text/csv": {}}}, **responses(401, 403, 404, 422, 503)}
 _ENGAGEMENT_COLUMNS = ("at", "kind", "contact_id", "link_number", "url", "is_machine")
 _DOMAIN_COLUMNS = (
     "domain", "sent", "deferred", "bounced", "failed", "suppressed", "cancelled", "ambiguous", "complained",

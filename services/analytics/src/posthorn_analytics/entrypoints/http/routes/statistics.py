@@ -26,11 +26,11 @@ from posthorn_common.http.problems import responses
 
 router = APIRouter(tags=["statistics"])
 
-_MANY = responses(400, 401, 403, 404, 422)
+_MANY = responses(400, 401, 403, 404, 422, 503)
 _BIGINT = 2**63
 
 
-@router.get("/v1/statistics", operation_id="get_organisation_statistics", responses=responses(400, 401, 403, 422))
+@router.get("/v1/statistics", operation_id="get_organisation_statistics", responses=responses(400, 401, 403, 422, 503))
 async def organisation_statistics(
     caller: Reader,
     page: Paging,
@@ -53,7 +53,7 @@ async def organisation_statistics(
 @router.get(
     "/v1/campaigns/{campaign_id}/statistics",
     operation_id="get_campaign_statistics",
-    responses=responses(401, 403, 404, 422),
+    responses=responses(401, 403, 404, 422, 503),
 )
 async def campaign_statistics(campaign_id: UUID, caller: Reader, services: Services) -> CampaignStatisticsAnswer:
     """Return a campaign's counts and rates. They begin when it is scheduled or sent."""
