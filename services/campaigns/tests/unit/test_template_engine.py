@@ -16,7 +16,6 @@ from posthorn_campaigns.domain.templates import (
     MessageContent,
     TemplateSource,
     merge_fields_of,
-    sample_contact,
     warnings_about,
 )
 from posthorn_common.templating import Template
