@@ -28,13 +28,19 @@ contacts = sa.Table(
     sa.UniqueConstraint("organisation_id", "email"),
     sa.Index(None, "organisation_id", "id"),
     # Searching by the beginning of an address, of a full name, of a last name.
-    sa.Index("ix_contacts_email_prefix", "organisation_id", sa.text("email text_pattern_ops")),
+    sa.Index("ix_contacts_email_prefix", "organisation_id", "email", postgresql_ops={"email": "text_pattern_ops"}),
     sa.Index(
         "ix_contacts_name_prefix",
         "organisation_id",
-        sa.text("lower(first_name || ' '::text || last_name) text_pattern_ops"),
+        sa.literal_column("lower((first_name || ' '::text) || last_name)").label("name"),
+        postgresql_ops={"name": "text_pattern_ops"},
     ),
-    sa.Index("ix_contacts_last_name_prefix", "organisation_id", sa.text("lower(last_name) text_pattern_ops")),
+    sa.Index(
+        "ix_contacts_last_name_prefix",
+        "organisation_id",
+        sa.literal_column("lower(last_name)").label("last_name_lower"),
+        postgresql_ops={"last_name_lower": "text_pattern_ops"},
+    ),
 )
 
 lists = sa.Table(

@@ -64,7 +64,7 @@ def _blocks_hold_whole_elements(protected: Protected, found: list[Stretch]) -> b
             fits = nesting.open(item.name)
         elif item.part is Part.END:
             fits = nesting.close(item.name)
-        elif item.part is Part.TEXT:
+        elif item.part in {Part.TEXT, Part.COMMENT}:
             markers = MARKER.finditer(protected.text, item.start, item.end)
             fits = all(nesting.code(protected.codes[int(marker[1])]) for marker in markers)
         else:
