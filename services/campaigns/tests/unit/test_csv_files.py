@@ -42,15 +42,15 @@ def read_with_offsets(
     size = size or max(1, len(data))
     found: list[tuple[list[str] | str, int]] = []
     for begin in range(offset, max(len(data), 1), size):
-        for row in reader.read(data[begin : begin + size], last=begin + size >= len(data)):
-            found.append((row.code if isinstance(row, BrokenRow) else row, reader.offset))
+        rows = reader.read(data[begin : begin + size], last=begin + size >= len(data))
+        found.extend((row.code if isinstance(row, BrokenRow) else row, reader.offset) for row in rows)
     assert reader.offset == len(data)
     return found
 
 
 _CELL = st.text(
     st.one_of(
-        st.sampled_from('",;|\t\r\n \'=é€😀\u2028\x85'),
+        st.sampled_from("\",;|\t\r\n '=é€😀\u2028\x85"),
         st.characters(exclude_categories=("Cs",), exclude_characters="\0"),
     ),
     max_size=12,
@@ -200,7 +200,8 @@ def test_a_wrong_header_is_told_at_once(head: bytes, problem: type[Exception]) -
         header_of(head, "utf-8", None, whole=True)
 
 
-def test_a_first_line_without_end_is_told(head: bytes = b"email,name" * 20_000) -> None:
+def test_a_first_line_without_end_is_told() -> None:
+    head = b"email,name" * 20_000
     with pytest.raises(UnreadableFile, match="too long"):
         header_of(head, "utf-8", None, whole=False)
 

@@ -272,6 +272,7 @@ def test_values_in_style_sheets_are_inlined_too() -> None:
         "<style>{% if contact.attributes.vip %}p { color: gold }{% endif %}</style><p>x</p>",
         "<style>p { color: red }</style>{% if contact.email %}<div>{% else %}<div class='b'>{% endif %}x</div>",
         "<style>p { color: red }</style>{% if contact.email %}<b>{% endif %}x{% if contact.email %}</b>{% endif %}",
+        "<style>p { color: red }</style><!-- {% if contact.email %} --><b><!-- {% endif %} -->x</b>",
         "<style>p { color: red }</style><{{ contact.attributes.tag }}>x</p>",
         "<style>" + "p { color: red } " * 2000 + "</style>" + "<p>x</p>" * 1000,
     ],

@@ -72,10 +72,11 @@ class RowReader:
                 for cells in csv.reader(feed, delimiter=self._delimiter, strict=True, skipinitialspace=True):
                     self.offset += feed.row_bytes
                     first += feed.row_lines
+                    row = _ENCODING if feed.row_has_bad_bytes else cells
                     feed.next_row()
                     if any(cells):
-                        yield cells
-            except (_Unfinished, _RowTooLong, UnicodeDecodeError, csv.Error) as error:
+                        yield row
+            except (_Unfinished, _RowTooLong, csv.Error) as error:
                 broken = feed.verdict(error, len(held))
                 if broken is None:
                     break
@@ -116,6 +117,7 @@ class _Feed:
         self._last = last
         self.row_bytes = 0
         self.row_lines = 0
+        self.row_has_bad_bytes = False
 
     def __iter__(self) -> Iterator[str]:
         return self
@@ -131,10 +133,15 @@ class _Feed:
         self.row_bytes += len(line)
         if self.row_bytes > MAX_ROW_BYTES or self.row_lines > MAX_ROW_LINES:
             raise _RowTooLong
-        return line.decode(self._encoding)
+        try:
+            return line.decode(self._encoding)
+        except UnicodeDecodeError:
+            self.row_has_bad_bytes = True
+            return line.decode(self._encoding, errors="surrogateescape")
 
     def next_row(self) -> None:
         self.row_bytes = self.row_lines = 0
+        self.row_has_bad_bytes = False
 
     def verdict(self, error: Exception, held_bytes: int) -> BrokenRow | None:
         """Return what is wrong with the row at which reading has stopped; None if only its end is still to come."""
@@ -145,8 +152,6 @@ class _Feed:
                 return _TOO_LONG
             case _Unfinished() | _RowTooLong():
                 return _UNCLOSED
-            case UnicodeDecodeError():
-                return _ENCODING
             case _:
                 return _UNCLOSED if "unexpected end" in str(error) else _QUOTES
 

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
+from starlette.requests import ClientDisconnect
 
 from posthorn_campaigns.app.receiving_imports import NewImport
 from posthorn_campaigns.domain.imports import ImportMode
@@ -43,7 +44,7 @@ _FORMULA_BEGINS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\u
     "/v1/imports",
     operation_id="import_contacts",
     status_code=202,
-    responses=responses(401, 403, 404, 413, 415, 422),
+    responses=responses(400, 401, 403, 404, 413, 415, 422),
     openapi_extra=_CSV_BODY,
     max_body_size=_NO_LIMIT,
 )
@@ -69,7 +70,8 @@ async def import_contacts(
         delimiter="\t" if delimiter == "tab" else delimiter,
         charset=_charset(request.headers.get("content-type", "")),
     )
-    return ImportAnswer.of(await services.receiving_imports.receive(caller.organisation_id, wanted, request.stream()))
+    job = await services.receiving_imports.receive(caller.organisation_id, wanted, _body(request))
+    return ImportAnswer.of(job)
 
 
 @router.get("/v1/imports", operation_id="list_imports", responses=responses(400, 401, 403, 422))
@@ -131,6 +133,14 @@ async def download_import_errors(import_id: UUID, caller: ContactsReader, servic
 async def cancel_import(import_id: UUID, caller: ContactsWriter, services: Services) -> ImportAnswer:
     """Stop an import. What has been imported stays."""
     return ImportAnswer.of(await services.receiving_imports.cancel(caller.organisation_id, import_id))
+
+
+async def _body(request: Request) -> AsyncGenerator[bytes]:
+    try:
+        async for block in request.stream():
+            yield block
+    except ClientDisconnect as error:
+        raise ProblemError(400, "upload_broken_off", "The file did not come in whole.") from error
 
 
 def _charset(content_type: str) -> str | None:

@@ -1,0 +1,355 @@
+"""CSV files through the API, and workers that take them in."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import io
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+from uuid import UUID
+
+import httpx
+import psutil
+import pytest
+import sqlalchemy as sa
+
+from posthorn_campaigns.bootstrap import Container
+from posthorn_campaigns.domain.imports import MAX_STORED_ERRORS
+from posthorn_campaigns.entrypoints.http.app import build_app
+
+pytestmark = pytest.mark.integration
+
+Json = dict[str, Any]
+Upload = Callable[..., Awaitable[Json]]
+
+
+@pytest.fixture
+async def list_id(client: httpx.AsyncClient, headers: Any) -> str:
+    answer = await client.post("/v1/lists", json={"name": "Readers"}, headers=headers)
+    return str(answer.json()["id"])
+
+
+@pytest.fixture
+def upload(client: httpx.AsyncClient, headers: Any) -> Upload:
+    """Upload a file; returns the import as it was accepted."""
+
+    async def call(content: Any, content_type: str = "text/csv", **params: str) -> Json:
+        answer = await client.post(
+            "/v1/imports", content=content, params=params, headers={**headers, "Content-Type": content_type}
+        )
+        assert answer.status_code == 202, answer.text
+        document: Json = answer.json()
+        return document
+
+    return call
+
+
+@pytest.fixture
+def finish(client: httpx.AsyncClient, container: Container, headers: Any) -> Callable[[Json], Awaitable[Json]]:
+    """Have a worker take an import in; returns the import as it ended."""
+
+    async def call(job: Json) -> Json:
+        await container.importing.work_on(UUID(job["id"]), stop=asyncio.Event())
+        document: Json = (await client.get(f"/v1/imports/{job['id']}", headers=headers)).json()
+        return document
+
+    return call
+
+
+def _counts(job: Json) -> dict[str, int]:
+    return {name: job[name] for name in ("rows_read", "created", "updated", "unchanged", "rejected")}
+
+
+async def _contacts(client: httpx.AsyncClient, headers: Any, **params: str) -> dict[str, Json]:
+    answer = await client.get("/v1/contacts", params={"limit": "500", **params}, headers=headers)
+    return {contact["email"]: contact for contact in answer.json()["items"]}
+
+
+async def _pieces(container: Container, organisation_id: UUID) -> int:
+    async with container.engine.connect() as connection:
+        query = sa.text("SELECT count(*) FROM import_pieces WHERE organisation_id = :id")
+        return int((await connection.execute(query, {"id": organisation_id})).scalar_one())
+
+
+async def test_a_file_is_imported_into_a_list(
+    client: httpx.AsyncClient, container: Container, headers: Any, list_id: str, upload: Upload, finish: Any
+) -> None:
+    content = b"Email,First Name,city\nAda@Example.com,Ada,Rome\ngrace@example.com,Grace,\n"
+    job = await upload(content, list_id=list_id)
+    assert (job["status"], job["list_id"], job["mode"], job["bytes_total"]) == ("pending", list_id, "upsert", 72)
+    assert (job["encoding"], job["delimiter"], job["columns"]) == ("utf-8", ",", ["email", "first_name", "city"])
+    done = await finish(job)
+    assert (done["status"], done["error"], done["bytes_read"]) == ("completed", None, done["bytes_total"])
+    assert _counts(done) == {"rows_read": 2, "created": 2, "updated": 0, "unchanged": 0, "rejected": 0}
+    assert done["started_at"] is not None
+    assert done["finished_at"] is not None
+    contacts = await _contacts(client, headers, list_id=list_id)
+    assert contacts["ada@example.com"]["attributes"] == {"city": "Rome"}
+    assert contacts["grace@example.com"]["attributes"] == {}
+    assert await _pieces(container, UUID(int=UUID(job["id"]).int)) == 0, "the file is dropped"
+
+
+async def test_an_import_again_changes_what_is_new_and_never_lifts_an_unsubscribe(
+    client: httpx.AsyncClient, headers: Any, list_id: str, upload: Upload, finish: Any
+) -> None:
+    first = b"email,first_name,city\na@example.com,Ann,Rome\nb@example.com,Bob,Oslo\nc@example.com,Cleo,Bonn\n"
+    await finish(await upload(first, list_id=list_id))
+    contacts = await _contacts(client, headers)
+    await client.post(f"/v1/contacts/{contacts['a@example.com']['id']}/actions/unsubscribe", headers=headers)
+    await client.delete(f"/v1/lists/{list_id}/contacts/{contacts['b@example.com']['id']}", headers=headers)
+    second = b"email,first_name,plan\na@example.com,Anna,\nb@example.com,,pro\nc@example.com,Cleo,\nd@example.com,,\n"
+    done = await finish(await upload(second, list_id=list_id))
+    assert _counts(done) == {"rows_read": 4, "created": 1, "updated": 2, "unchanged": 1, "rejected": 0}
+    now = await _contacts(client, headers)
+    assert (now["a@example.com"]["first_name"], now["a@example.com"]["status"]) == ("Anna", "unsubscribed")
+    assert now["b@example.com"]["attributes"] == {"city": "Oslo", "plan": "pro"}
+    assert (now["b@example.com"]["first_name"], now["b@example.com"]["list_ids"]) == ("Bob", [])
+    assert now["c@example.com"]["updated_at"] == contacts["c@example.com"]["updated_at"]
+    assert now["d@example.com"]["list_ids"] == [list_id]
+
+
+async def test_create_only_leaves_contacts_as_they_are_but_puts_them_on_the_list(
+    client: httpx.AsyncClient, headers: Any, list_id: str, upload: Upload, finish: Any
+) -> None:
+    await finish(await upload(b"email,first_name\na@example.com,Ann\n"))
+    again = b"email,first_name\na@example.com,Other\nb@example.com,Bob\nb@example.com,Rob\n"
+    done = await finish(await upload(again, list_id=list_id, mode="create_only"))
+    assert _counts(done) == {"rows_read": 3, "created": 1, "updated": 0, "unchanged": 2, "rejected": 0}
+    contacts = await _contacts(client, headers, list_id=list_id)
+    assert {email: contact["first_name"] for email, contact in contacts.items()} == {
+        "a@example.com": "Ann",
+        "b@example.com": "Bob",
+    }
+
+
+async def test_broken_lines_are_reported_and_the_rest_is_imported(
+    client: httpx.AsyncClient, headers: Any, upload: Upload, finish: Any
+) -> None:
+    lines = [
+        b"email,first_name,city",
+        b"a@example.com,Ann,Rome",
+        b'b@example.com,"Bob,Oslo',
+        b"c@example.com",
+        b"",
+        b"nobody,Dan,Bonn",
+        b"e@example.com,\xff,Bonn",
+        b"f@example.com,Fay,B\0nn",
+        'g@example.com,"Gül ""G"" \nY","İzmir"'.encode(),
+        'h@example.com,Hänsel,"Köln"'.encode(),
+    ]
+    done = await finish(await upload(b"\n".join(lines)))
+    assert done["status"] == "completed"
+    assert sorted(await _contacts(client, headers)) == ["a@example.com", "h@example.com"]
+    path = f"/v1/imports/{done['id']}/errors"
+    page = (await client.get(path, params={"limit": "4"}, headers=headers)).json()
+    rest = (await client.get(path, params={"cursor": page["next_cursor"]}, headers=headers)).json()
+    assert rest["next_cursor"] is None
+    found = [(item["row"], item["column"], item["code"]) for item in page["items"] + rest["items"]]
+    assert found == [
+        (2, "", "malformed_quotes"),
+        (3, "", "wrong_column_count"),
+        (4, "email", "invalid_email"),
+        (5, "", "invalid_encoding"),
+        (6, "city", "control_characters"),
+        (7, "first_name", "control_characters"),
+    ]
+    assert _counts(done) == {"rows_read": 8, "created": 2, "updated": 0, "unchanged": 0, "rejected": 6}
+    assert (await client.get(f"{path}?cursor=WyJ4Il0", headers=headers)).status_code == 400
+    report = await client.get(f"{path}.csv", headers=headers)
+    assert report.headers["content-type"] == "text/csv; charset=utf-8"
+    rows = list(csv.reader(io.StringIO(report.text)))
+    assert rows[0] == ["row", "column", "code", "message"]
+    assert [(int(row), column, code) for row, column, code, _ in rows[1:]] == found
+    assert "example.com" not in report.text
+
+
+async def test_of_very_many_rejected_rows_the_first_are_kept_and_all_are_counted(
+    client: httpx.AsyncClient, headers: Any, upload: Upload, finish: Any
+) -> None:
+    total = MAX_STORED_ERRORS + 700
+    done = await finish(await upload(b"email\n" + b"nobody\n" * total))
+    assert (done["status"], done["rejected"]) == ("completed", total)
+    report = (await client.get(f"/v1/imports/{done['id']}/errors.csv", headers=headers)).text
+    assert report.splitlines()[-1].startswith(f"{MAX_STORED_ERRORS},email,invalid_email")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "latin-1", "cp1252"])
+@pytest.mark.parametrize("delimiter", [";", "\t"])
+async def test_encodings_and_delimiters_are_detected(
+    client: httpx.AsyncClient, headers: Any, upload: Upload, finish: Any, encoding: str, delimiter: str
+) -> None:
+    text = "email;city\nada@example.com;Besançon à l\u2019Île\n".replace(";", delimiter)
+    text = text if encoding != "latin-1" else text.replace("\u2019", "'")
+    done = await finish(await upload(text.encode(encoding)))
+    assert (done["status"], done["created"], done["delimiter"]) == ("completed", 1, delimiter)
+    city = (await _contacts(client, headers))["ada@example.com"]["attributes"]["city"]
+    assert city.replace("'", "\u2019") == "Besançon à l\u2019Île"
+
+
+async def test_delimiter_and_encoding_may_be_named(
+    client: httpx.AsyncClient, headers: Any, upload: Upload, finish: Any
+) -> None:
+    content = "email\tcity\nada@example.com\tŁódź, Łask, |\n".encode("cp1250")
+    done = await finish(await upload(content, "text/csv; charset=windows-1250", delimiter="tab"))
+    assert (done["status"], done["created"]) == ("completed", 1)
+    assert (await _contacts(client, headers))["ada@example.com"]["attributes"] == {"city": "Łódź, Łask, |"}
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        (b"", "unreadable_file"),
+        (b"PK\x03\x04\x14\0\x06\0\n\0", "unreadable_file"),
+        (b"name,address\nAda,ada@example.com\n", "missing_email_column"),
+        (b"email,a!b\nada@example.com,x\n", "invalid_column"),
+        (b"email,city,City\nada@example.com,x,y\n", "duplicate_column"),
+        (b"email" + b",c" * 201 + b"\n", "too_many_columns"),
+    ],
+)
+async def test_a_wrong_header_is_told_at_once_and_nothing_is_kept(
+    client: httpx.AsyncClient,
+    container: Container,
+    headers: Any,
+    organisation_id: UUID,
+    content: bytes,
+    code: str,
+) -> None:
+    answer = await client.post("/v1/imports", content=content, headers={**headers, "Content-Type": "text/csv"})
+    assert (answer.status_code, answer.json()["code"]) == (422, code)
+    assert (await client.get("/v1/imports", headers=headers)).json()["items"] == []
+    assert await _pieces(container, organisation_id) == 0
+
+
+async def test_what_is_no_csv_is_refused(client: httpx.AsyncClient, headers: Any) -> None:
+    for content_type in ("application/json", "multipart/form-data; boundary=x", "text/html", ""):
+        answer = await client.post("/v1/imports", content=b"email\n", headers={**headers, "Content-Type": content_type})
+        assert (answer.status_code, answer.json()["code"]) == (415, "unsupported_media_type"), content_type
+
+
+async def _rows(count: int) -> AsyncIterator[bytes]:
+    yield b"email,first_name,last_name,city\n"
+    for begin in range(0, count, 1000):
+        yield b"".join(b"user%d@example.com,Ann,Lee,Lisbon\n" % number for number in range(begin, begin + 1000))
+
+
+async def test_a_file_that_is_too_large_is_refused_and_nothing_is_kept(
+    client: httpx.AsyncClient, container: Container, headers: Any, organisation_id: UUID
+) -> None:
+    answer = await client.post("/v1/imports", content=_rows(400_000), headers={**headers, "Content-Type": "text/csv"})
+    assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
+    assert await _pieces(container, organisation_id) == 0
+    assert (await client.get("/v1/imports", headers=headers)).json()["items"] == []
+
+
+async def test_an_upload_that_breaks_off_leaves_nothing(
+    client: httpx.AsyncClient, container: Container, headers: Any, organisation_id: UUID
+) -> None:
+    blocks = [block async for block in _rows(50_000)]
+    stored = 0
+
+    async def receive() -> dict[str, Any]:
+        nonlocal stored
+        if blocks:
+            return {"type": "http.request", "body": blocks.pop(0), "more_body": True}
+        stored = await _pieces(container, organisation_id)
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        """Nobody is there any more."""
+
+    request = client.build_request("POST", "/v1/imports", headers={**headers, "Content-Type": "text/csv"})
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/v1/imports",
+        "query_string": b"",
+        "headers": [(name.lower(), value) for name, value in request.headers.raw if name.lower() != b"content-length"],
+    }
+    await build_app(container)(scope, receive, send)
+    assert stored > 0, "pieces are stored while the file comes in"
+    assert await _pieces(container, organisation_id) == 0
+    assert (await client.get("/v1/imports", headers=headers)).json()["items"] == []
+
+
+async def test_an_upload_whose_process_died_is_dropped_and_cannot_go_on(
+    client: httpx.AsyncClient, container: Container, headers: Any, organisation_id: UUID
+) -> None:
+    async def slow() -> AsyncIterator[bytes]:
+        async for block in _rows(20_000):
+            yield block
+        await container.receiving_imports.discard_abandoned_uploads()
+        assert await _pieces(container, organisation_id) > 0, "an upload that is alive is left alone"
+        async with container.engine.begin() as connection:
+            await connection.execute(
+                sa.text("UPDATE imports SET lease_until = now() - interval '1 s' WHERE organisation_id = :id"),
+                {"id": organisation_id},
+            )
+        await container.receiving_imports.discard_abandoned_uploads()
+        yield b"late@example.com,,,\n"
+
+    answer = await client.post("/v1/imports", content=slow(), headers={**headers, "Content-Type": "text/csv"})
+    assert (answer.status_code, answer.json()["code"]) == (404, "import_not_found")
+    assert await _pieces(container, organisation_id) == 0
+
+
+async def test_imports_are_listed_newest_first(client: httpx.AsyncClient, headers: Any, upload: Upload) -> None:
+    jobs = [(await upload(b"email\nada@example.com\n"))["id"] for _ in range(3)]
+    page = (await client.get("/v1/imports?limit=2", headers=headers)).json()
+    rest = (await client.get(f"/v1/imports?cursor={page['next_cursor']}", headers=headers)).json()
+    assert [job["id"] for job in page["items"] + rest["items"]] == jobs[::-1]
+
+
+async def test_another_organisations_imports_do_not_exist(
+    client: httpx.AsyncClient, sign_in: Any, list_id: str, upload: Upload, finish: Any, headers: Any
+) -> None:
+    job = await upload(b"email\nnobody\n")
+    stranger = sign_in()
+    for method, path in (
+        ("GET", f"/v1/imports/{job['id']}"),
+        ("GET", f"/v1/imports/{job['id']}/errors"),
+        ("GET", f"/v1/imports/{job['id']}/errors.csv"),
+        ("POST", f"/v1/imports/{job['id']}/actions/cancel"),
+    ):
+        answer = await client.request(method, path, headers=stranger)
+        assert (answer.status_code, answer.json()["code"]) == (404, "import_not_found"), path
+    answer = await client.post(
+        f"/v1/imports?list_id={list_id}", content=b"email\n", headers={**stranger, "Content-Type": "text/csv"}
+    )
+    assert (answer.status_code, answer.json()["code"]) == (404, "list_not_found")
+    assert (await client.get("/v1/imports", headers=stranger)).json()["items"] == []
+    assert (await finish(job))["status"] == "completed"
+
+
+async def test_a_file_of_100_megabytes_is_stored_and_imported_within_little_memory(
+    client: httpx.AsyncClient, container: Container, headers: Any, finish: Any
+) -> None:
+    """2,000 contacts again and again: what is measured is the way of the file, not of a large table."""
+    block = b"".join(b"user%d@example.com,%s\n" % (number, b"x" * 1000) for number in range(2000))
+
+    async def blocks() -> AsyncIterator[bytes]:
+        yield b"email,notes\n"
+        for _ in range(50):
+            yield block
+
+    process = psutil.Process()
+    before = most = process.memory_info().rss
+
+    async def watch() -> None:
+        nonlocal most
+        while True:
+            most = max(most, process.memory_info().rss)
+            await asyncio.sleep(0.005)
+
+    receiving = container.receiving_imports
+    receiving._max_bytes = 200 * 1024 * 1024
+    watching = asyncio.create_task(watch())
+    answer = await client.post("/v1/imports", content=blocks(), headers={**headers, "Content-Type": "text/csv"})
+    assert answer.status_code == 202, answer.text
+    assert answer.json()["bytes_total"] > 100_000_000
+    done = await finish(answer.json())
+    while done["status"] == "running":
+        done = await finish(done)
+    watching.cancel()
+    assert _counts(done) == {"rows_read": 100_000, "created": 2000, "updated": 0, "unchanged": 98_000, "rejected": 0}
+    assert most - before < 64 * 1024 * 1024, "the file is never whole in memory"
