@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 from uuid import UUID
 
+import httpx
 import pytest
 import pytest_asyncio
 from fastapi import Depends, FastAPI
@@ -18,7 +19,7 @@ from posthorn_common.http.identity import internal_caller
 from posthorn_common.runtime import http_role
 from posthorn_local.ports import free_ports
 
-from .support import eventually
+from .support import Letter, eventually
 
 
 @contextlib.asynccontextmanager
@@ -136,3 +137,16 @@ async def proxy_to() -> AsyncGenerator[Callable[[int], Awaitable[Proxy]]]:
     yield start
     for proxy in proxies:
         await proxy.cut()
+
+
+@pytest.fixture
+def statistics(client: httpx.AsyncClient, letter: Letter, reader: dict[str, str]) -> Callable[..., Any]:
+    """A function: reads the statistics, or a resource below them, of the module's `letter`."""
+
+    async def read(resource: str = "", **params: Any) -> Any:
+        path = f"/v1/campaigns/{letter.campaign_id}/statistics{resource}"
+        answer = await client.get(path, headers=reader, params=params)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    return read

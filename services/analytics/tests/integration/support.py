@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from posthorn_analytics.adapters.db import tables
 from posthorn_analytics.bootstrap import Container
 from posthorn_common.clock import new_id
+from posthorn_contracts.analytics.v1 import EngagementsRecorded
 from posthorn_contracts.campaigns import v1 as campaigns
 from posthorn_contracts.envelope import Event, Payload
 from posthorn_contracts.mailer import v1 as mailer
@@ -153,3 +154,11 @@ async def eventually(condition: Any, *, seconds: float = 90) -> Any:
             if result:
                 return result
             await asyncio.sleep(0.05)
+
+
+async def published(container: Container, letter: Letter) -> list[EngagementsRecorded]:
+    """Return what waits in the outbox about the campaign."""
+    async with container.engine.connect() as connection:
+        query = sa.text("SELECT body FROM outbox WHERE body LIKE :campaign ORDER BY id")
+        bodies = await connection.scalars(query, {"campaign": f"%{letter.campaign_id}%"})
+        return [EngagementsRecorded.model_validate_json(body) for body in bodies]

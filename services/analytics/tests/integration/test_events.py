@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
@@ -33,16 +32,6 @@ ADA, BEN, CLEO, DORA = (UUID(f"019abb20-7c00-7003-8a5e-3f2a9c0d000{number}") for
 @pytest.fixture
 def letter(organisation_id: UUID) -> Letter:
     return Letter(organisation_id)
-
-
-@pytest.fixture
-def statistics(client: httpx.AsyncClient, letter: Letter, reader: dict[str, str]) -> Callable[..., Any]:
-    async def read(resource: str = "") -> Any:
-        answer = await client.get(f"/v1/campaigns/{letter.campaign_id}/statistics{resource}", headers=reader)
-        assert answer.status_code == 200, answer.text
-        return answer.json()
-
-    return read
 
 
 async def test_outcomes_are_counted_and_move(container: Container, letter: Letter, statistics: Any) -> None:

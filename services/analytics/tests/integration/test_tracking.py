@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 from collections.abc import AsyncGenerator, Callable
-from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -17,15 +15,12 @@ import sqlalchemy as sa
 from pydantic import SecretStr
 
 from posthorn_analytics.app import links
-from posthorn_analytics.app.recording import BATCH_HITS
 from posthorn_analytics.bootstrap import Container, bootstrap
-from posthorn_analytics.domain.recipients import Hit, HitKind
 from posthorn_analytics.entrypoints.http.app import build_app
 from posthorn_common.clock import new_id
-from posthorn_contracts.analytics.v1 import EngagementsRecorded
 from posthorn_contracts.recipient_tokens import RecipientToken
 
-from .support import LINKS, NOON, Letter, eventually, handle, record
+from .support import LINKS, Letter, eventually, handle, published
 
 pytestmark = pytest.mark.integration
 
@@ -39,17 +34,6 @@ async def letter(container: Container, organisation_id: UUID) -> Letter:
     letter = Letter(organisation_id)
     await handle(container, letter.started())
     return letter
-
-
-@pytest.fixture
-def statistics(client: httpx.AsyncClient, letter: Letter, reader: dict[str, str]) -> Callable[..., Any]:
-    async def read(resource: str = "", **params: Any) -> Any:
-        path = f"/v1/campaigns/{letter.campaign_id}/statistics{resource}"
-        answer = await client.get(path, headers=reader, params=params)
-        assert answer.status_code == 200, answer.text
-        return answer.json()
-
-    return read
 
 
 @pytest.fixture
@@ -182,84 +166,6 @@ async def test_hits_of_one_contact_at_the_same_time_are_one_reader(
     assert (link["clicks"], link["unique_clicks"]) == (120, 1)
 
 
-async def test_many_recipients_in_several_processes_are_counted_exactly(
-    settings: Any, statistics: Any, letter: Letter, container: Container
-) -> None:
-    contacts = [new_id() for _ in range(300)]
-
-    def hits(order: list[UUID]) -> list[Hit]:
-        return [_hit(letter, contact, number % 2) for number, contact in enumerate(order)]
-
-    async with bootstrap(settings) as second:
-        await asyncio.gather(
-            container.recording.record(hits(contacts)),
-            second.recording.record(hits(contacts[::-1])),
-            handle(container, letter.recorded(*(record(contact, "sent") for contact in contacts))),
-            *(handle(second, letter.unsubscribed(contact)) for contact in contacts[:10]),
-        )
-    now = await statistics()
-    assert (now["clicks"], now["unique_clicks"], now["sent"], now["unsubscribes"]) == (600, 300, 300, 10)
-    [domain] = (await statistics("/domains"))["items"]
-    assert (domain["sent"], domain["unique_clicks"], domain["unsubscribes"]) == (300, 300, 10)
-
-
-def _hit(letter: Letter, contact_id: UUID, number: int = 0, **changes: Any) -> Hit:
-    hit = Hit(
-        id=new_id(),
-        organisation_id=letter.organisation_id,
-        campaign_id=letter.campaign_id,
-        contact_id=contact_id,
-        kind=HitKind.CLICK,
-        at=NOON + timedelta(minutes=4),
-        is_machine=False,
-        link_number=number,
-        url=LINKS[number],
-    )
-    return dataclasses.replace(hit, **changes)
-
-
-async def test_a_hit_that_is_stored_twice_counts_once(container: Container, letter: Letter, statistics: Any) -> None:
-    hit = _hit(letter, new_id())
-    await container.recording.record([hit])
-    await container.recording.record([hit, _hit(letter, new_id())])
-    now = await statistics()
-    assert (now["clicks"], now["unique_clicks"]) == (2, 2)
-    assert len((await statistics("/engagements"))["items"]) == 2
-
-
-@pytest.mark.parametrize("click_first", [True, False])
-async def test_a_domain_has_its_readers_whichever_is_told_first(
-    container: Container, letter: Letter, statistics: Any, click_first: bool
-) -> None:
-    contact = new_id()
-    delivered = letter.recorded(record(contact, "sent", domain="example.net"))
-    if click_first:
-        await container.recording.record([_hit(letter, contact)])
-        await handle(container, delivered)
-    else:
-        await handle(container, delivered)
-        await container.recording.record([_hit(letter, contact)])
-    [domain] = (await statistics("/domains"))["items"]
-    assert (domain["domain"], domain["sent"], domain["unique_clicks"]) == ("example.net", 1, 1)
-
-
-async def test_what_comes_too_soon_after_the_delivery_is_a_machines_where_that_is_wanted(
-    settings: Any, letter: Letter, statistics: Any
-) -> None:
-    quick, slow = new_id(), new_id()
-    async with bootstrap(settings.model_copy(update={"machine_window_seconds": 10.0})) as careful:
-        await handle(careful, letter.recorded(record(quick, "sent"), record(slow, "sent")))
-        delivered = NOON + timedelta(minutes=3)
-        await careful.recording.record(
-            [
-                _hit(letter, quick, at=delivered + timedelta(seconds=9)),
-                _hit(letter, slow, at=delivered + timedelta(seconds=10)),
-            ]
-        )
-    now = await statistics()
-    assert (now["machine_clicks"], now["clicks"]) == (1, 1)
-
-
 async def test_what_people_did_is_published_and_machines_are_not(
     container: Container, client: httpx.AsyncClient, letter: Letter, links_of: Any
 ) -> None:
@@ -268,26 +174,13 @@ async def test_what_people_did_is_published_and_machines_are_not(
     await client.get(pixel)
     await client.get(click)
     await client.get(click, headers=SCANNER)
-    events = await _published(container, letter)
+    events = await published(container, letter)
     told = [engagement for event in events for engagement in event.data.engagements]
     assert [(one.contact_id, str(one.kind), one.link_number) for one in told] == [
         (contact, "open", None),
         (contact, "click", 0),
     ]
     assert {event.organisation_id for event in events} == {letter.organisation_id}
-
-
-async def test_many_hits_are_one_event_of_bounded_size(container: Container, letter: Letter) -> None:
-    await container.recording.record([_hit(letter, new_id()) for _ in range(BATCH_HITS)])
-    [event] = await _published(container, letter)
-    assert len(event.data.engagements) == BATCH_HITS == 500
-
-
-async def _published(container: Container, letter: Letter) -> list[EngagementsRecorded]:
-    async with container.engine.connect() as connection:
-        query = sa.text("SELECT body FROM outbox WHERE body LIKE :campaign ORDER BY id")
-        bodies = await connection.scalars(query, {"campaign": f"%{letter.campaign_id}%"})
-        return [EngagementsRecorded.model_validate_json(body) for body in bodies]
 
 
 async def test_links_of_a_campaign_not_heard_of_yet_are_fetched_once(
@@ -414,17 +307,6 @@ async def _lost(http: httpx.AsyncClient) -> float:
     return sum(float(line.rsplit(" ", 1)[1]) for line in lines if "hits_total" in line and 'outcome="lost"' in line)
 
 
-async def test_old_engagements_are_deleted_and_counts_stay(
-    container: Container, letter: Letter, statistics: Any
-) -> None:
-    now = container.clock.now()
-    ages = (500, 401, 399, 1)
-    await container.recording.record([_hit(letter, new_id(), at=now - timedelta(days=age)) for age in ages])
-    await container.erasing.purge_engagements()
-    assert len((await statistics("/engagements"))["items"]) == 2
-    assert (await statistics())["clicks"] == 4
-
-
 async def test_neither_address_nor_token_is_in_the_logs(
     client: httpx.AsyncClient, links_of: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -451,3 +333,21 @@ async def test_a_click_waits_until_it_is_stored(
         assert not waiting.done()
     assert (await waiting).status_code == 302
     assert (await statistics())["clicks"] == 2
+
+
+async def test_an_open_of_a_campaign_whose_links_are_not_known_is_counted_and_a_click_may_be_tried_again(
+    container: Container,
+    client: httpx.AsyncClient,
+    campaigns_service: Any,
+    organisation_id: UUID,
+    token_of: Any,
+    reader: dict[str, str],
+) -> None:
+    campaigns_service.status = 503
+    scheduled = Letter(organisation_id)
+    await handle(container, scheduled.scheduled())
+    token = token_of(scheduled.campaign_id, new_id())
+    assert (await client.get(f"/t/c/{token}/0")).status_code == 503
+    assert (await client.get(f"/t/o/{token}")).status_code == 200
+    now = (await client.get(f"/v1/campaigns/{scheduled.campaign_id}/statistics", headers=reader)).json()
+    assert (now["unique_opens"], now["clicks"]) == (1, 0)

@@ -83,15 +83,19 @@ class LinkTables:
 
     async def _look(self, campaign_id: UUID) -> _Known:
         table = await self._stored(campaign_id)
-        known = _Known(table) if table is not None and table.urls is not None else await self._fetched(campaign_id)
+        if table is not None and table.urls is not None:
+            known = _Known(table)
+        else:
+            known = await self._fetched(campaign_id, table)
         self._recent.put(campaign_id, known)
         return known
 
-    async def _fetched(self, campaign_id: UUID) -> _Known:
+    async def _fetched(self, campaign_id: UUID, stored: LinkTable | None) -> _Known:
+        """Ask the campaigns service; `stored` is what is known of the campaign without its links."""
         try:
             table = await self._source.fetch(campaign_id)
         except TransientError:
-            return _Known(None, until=time.monotonic() + _AWAY_SECONDS, is_away=True)
+            return _Known(stored, until=time.monotonic() + _AWAY_SECONDS, is_away=stored is None)
         if table is None or not table.urls:
             # A campaign whose links are not pinned yet may have some later.
             return _Known(table, until=time.monotonic() + _UNKNOWN_SECONDS)

@@ -59,6 +59,8 @@ class Tracking:
         """A link was followed; return where it leads. Raises LinkUnknown, or TransientError if nobody can be asked."""
         recipient = self._verified(token, HitKind.CLICK)
         table = await self._links.of(recipient.campaign_id)
+        if table is not None and table.urls is None:
+            raise TransientError("the campaign's links are not known yet")
         link_number = _number(number)
         url = None if table is None or link_number is None else (table.urls or {}).get(link_number)
         if table is None or url is None or not url.lower().startswith(_WEB):
