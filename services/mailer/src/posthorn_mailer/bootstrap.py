@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import hmac
+import ipaddress
 import os
 import socket
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from uuid import UUID
 
 import httpx
 import redis.asyncio as redis
-import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from posthorn_common.clock import Clock, SystemClock
@@ -22,26 +23,35 @@ from posthorn_common.http.identity import Identity
 from posthorn_common.jobs import BullJobQueue
 from posthorn_common.messaging import EventBus, connect
 from posthorn_common.outbox import OutboxRelay
+from posthorn_common.secretbox import SecretBox
 from posthorn_common.settings import secret_bytes
 from posthorn_common.tokens import AccessTokenVerifier, HttpJwks, ServiceTokens
 from posthorn_mailer.adapters.campaigns_client import HttpCampaignsClient
+from posthorn_mailer.adapters.db import tables
 from posthorn_mailer.adapters.db.ledger import SqlLedger
-from posthorn_mailer.adapters.db.tables import outbox, relays
+from posthorn_mailer.adapters.db.records import SqlRecordsUnitOfWork
+from posthorn_mailer.adapters.db.relays import SqlRelayDirectory
 from posthorn_mailer.adapters.db.unit_of_work import SqlUnitOfWork
+from posthorn_mailer.adapters.letters import compose
+from posthorn_mailer.adapters.redis_limiter import RedisRelayLimiter
+from posthorn_mailer.adapters.relay_hosts import ResolvingRelayHosts
 from posthorn_mailer.adapters.rendering import TemplatePrinter
 from posthorn_mailer.adapters.smtp import Dialling, SmtpMailTransport, TlsContexts
 from posthorn_mailer.app.controlling import ControllingSends
 from posthorn_mailer.app.doorbell import Doorbell
 from posthorn_mailer.app.lanes import Lane, LaneParts
+from posthorn_mailer.app.managing_relays import ManagingRelays
 from posthorn_mailer.app.outages import OutagePauses
 from posthorn_mailer.app.planning import PlanningSends, PlanSizes
+from posthorn_mailer.app.ports_records import NewRecords
 from posthorn_mailer.app.ports_transport import MailTransport, RelayLimiter, Relays
 from posthorn_mailer.app.reconciling import ReconcilingSends
 from posthorn_mailer.app.resolving import ResolvingDeliveries
 from posthorn_mailer.app.sending import SendingBatches, WorkerPolicy
+from posthorn_mailer.app.sending_messages import AcceptingMessages, MessageBell, SendingMessages
+from posthorn_mailer.app.suppressing import Suppressing
 from posthorn_mailer.domain.deliveries import Backoff
-from posthorn_mailer.domain.errors import RelayNotFound
-from posthorn_mailer.domain.relays import Relay, TlsMode
+from posthorn_mailer.domain.relays import Relay
 from posthorn_mailer.settings import Settings
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -59,11 +69,19 @@ class Container:
     jobs: BullJobQueue
     message_jobs: BullJobQueue
     identity: Identity
+    relays: Relays
+    transport: SmtpMailTransport
+    limiter: RelayLimiter
+    campaigns: HttpCampaignsClient
     planning: PlanningSends
     sending: SendingBatches
     controlling: ControllingSends
     resolving: ResolvingDeliveries
     reconciling: ReconcilingSends
+    managing_relays: ManagingRelays
+    suppressing: Suppressing
+    accepting_messages: AcceptingMessages
+    sending_messages: SendingMessages
 
 
 @contextlib.asynccontextmanager
@@ -87,42 +105,71 @@ async def bootstrap(settings: Settings, clock: Clock | None = None) -> AsyncGene
         bus = await stack.enter_async_context(connect(settings.amqp_url.get_secret_value(), service="mailer"))
         http = await stack.enter_async_context(httpx.AsyncClient(timeout=5))
         tokens = ServiceTokens(secret_bytes(settings.internal_secret), service="mailer", clock=clock)
-        campaigns = InternalClient(str(settings.campaigns_url), service="campaigns", tokens=tokens, timeout_seconds=30)
-        stack.push_async_callback(campaigns.close)
+        internal = InternalClient(str(settings.campaigns_url), service="campaigns", tokens=tokens, timeout_seconds=30)
+        stack.push_async_callback(internal.close)
+        campaigns = HttpCampaignsClient(internal)
         keys = HttpJwks(str(settings.jwks_url), http)
+        box = SecretBox(secret_bytes(settings.encryption_key))
+        relays = SqlRelayDirectory(engine, box)
         transport = SmtpMailTransport(
             Dialling(
-                password=_no_password,
-                contexts=TlsContexts(),
-                ehlo_name=socket.getfqdn(),
-                allow_internal=settings.environment == "development",
+                password=relays.password,
+                contexts=TlsContexts(settings.relay_ca_file),
+                ehlo_name=settings.ehlo_name or _ehlo_name(str(settings.public_url.host)),
+                allow_internal=settings.private_relays_allowed,
             )
         )
         stack.push_async_callback(transport.close)
+        limiter = RedisRelayLimiter(client)
         engine_parts = sending_parts(
             settings,
             engine=engine,
-            relays=_InterimRelays(engine),
+            relays=relays,
             transport=transport,
-            limiter=_InterimLimiter(),
-            campaigns=HttpCampaignsClient(campaigns),
+            limiter=limiter,
+            campaigns=campaigns,
             jobs=jobs,
             clock=clock,
         )
+        new_records = _records(settings, engine)
+        bell = MessageBell(message_jobs)
         yield Container(
             settings=settings,
             engine=engine,
             redis=client,
             bus=bus,
-            relay=OutboxRelay(engine, outbox, bus),
+            relay=OutboxRelay(engine, tables.outbox, bus),
             jobs=jobs,
             message_jobs=message_jobs,
             identity=Identity(AccessTokenVerifier(keys, issuer=settings.token_issuer), tokens),
+            relays=relays,
+            transport=transport,
+            limiter=limiter,
+            campaigns=campaigns,
             planning=engine_parts.planning,
             sending=engine_parts.sending,
             controlling=engine_parts.controlling,
             resolving=engine_parts.resolving,
             reconciling=engine_parts.reconciling,
+            managing_relays=ManagingRelays(
+                new_unit_of_work=new_records,
+                vault=box,
+                hosts=ResolvingRelayHosts(allow_internal=settings.private_relays_allowed),
+                probe=transport,
+                clock=clock,
+            ),
+            suppressing=Suppressing(new_unit_of_work=new_records, clock=clock),
+            accepting_messages=AcceptingMessages(new_unit_of_work=new_records, bell=bell, clock=clock),
+            sending_messages=SendingMessages(
+                new_unit_of_work=new_records,
+                relays=relays,
+                transport=transport,
+                limiter=limiter,
+                compose=compose,
+                bell=bell,
+                backoff=Backoff(settings.retry_base_seconds, settings.retry_cap_seconds),
+                clock=clock,
+            ),
         )
 
 
@@ -179,6 +226,7 @@ def sending_parts(
             doorbell=doorbell,
             sizes=PlanSizes(page=settings.audience_page_size, batch=settings.batch_size),
             clock=clock,
+            reinstate=Suppressing(new_unit_of_work=_records(settings, engine), clock=clock).reinstate,
         ),
         sending=SendingBatches(
             new_unit_of_work=new_unit_of_work,
@@ -206,43 +254,17 @@ def sending_parts(
     )
 
 
-async def _no_password(_relay: Relay) -> str | None:
-    return None
+def _records(settings: Settings, engine: AsyncEngine) -> NewRecords:
+    """Return what starts units of work that know the key for hashes of erased addresses."""
+    secret = secret_bytes(settings.encryption_key)
+    hash_key = hmac.new(secret, b"erased suppressions", hashlib.sha256).digest()
+    return lambda: SqlRecordsUnitOfWork(engine, hash_key)
 
 
-class _InterimLimiter:
-    """Until the limiter in Redis is there."""
-
-    async def reserve(self, relay: Relay, wanted: int) -> tuple[int, float]:  # noqa: ARG002
-        """All are granted."""
-        return wanted, 0.0
-
-
-class _InterimRelays:
-    """Until the relays' repository is there."""
-
-    def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine
-
-    async def get(self, organisation_id: UUID, relay_id: UUID) -> Relay:
-        """Raises RelayNotFound."""
-        found = await self._one(organisation_id, relays.c.id == relay_id)
-        if found is None:
-            raise RelayNotFound
-        return found
-
-    async def default(self, organisation_id: UUID) -> Relay | None:
-        """Return the default relay."""
-        return await self._one(organisation_id, relays.c.is_default)
-
-    async def _one(self, organisation_id: UUID, condition: sa.ColumnElement[bool]) -> Relay | None:
-        query = sa.select(relays).where(
-            relays.c.organisation_id == organisation_id, relays.c.deleted_at.is_(None), condition
-        )
-        async with self._engine.connect() as connection:
-            row = (await connection.execute(query)).one_or_none()
-        if row is None:
-            return None
-        names = {field.name for field in fields(Relay)}
-        values = {name: value for name, value in row._mapping.items() if name in names}  # noqa: SLF001
-        return Relay(**{**values, "tls": TlsMode(values["tls"])})
+def _ehlo_name(public_host: str) -> str:
+    """Return how we introduce ourselves to relays; an IP address as RFC 5321 §4.1.3 writes it."""
+    try:
+        address = ipaddress.ip_address(public_host.strip("[]"))
+    except ValueError:
+        return public_host
+    return f"[IPv6:{address}]" if address.version == 6 else f"[{address}]"

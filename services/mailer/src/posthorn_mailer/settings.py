@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import AnyHttpUrl, Field
@@ -45,3 +46,20 @@ class Settings(DatabaseSettings):
     resend_after_seconds: float = Field(
         default=900.0, ge=1, description="With `resend`: how long after the attempt that is in doubt."
     )
+    allow_private_relays: bool | None = Field(
+        default=None,
+        description="Whether relays may be in private networks or on this machine. Default: in development only.",
+    )
+    relay_ca_file: Path | None = Field(
+        default=None, description="PEM file of certificate authorities to trust for relays, besides the system's."
+    )
+    ehlo_name: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z0-9.:\[\]-]{1,255}$",
+        description="How the mailer introduces itself to relays. Default: the host of `PUBLIC_URL`.",
+    )
+
+    @property
+    def private_relays_allowed(self) -> bool:
+        """`allow_private_relays`, or whether this is development."""
+        return self.environment == "development" if self.allow_private_relays is None else self.allow_private_relays

@@ -7,7 +7,7 @@ is being planned.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -64,7 +64,9 @@ class PlanningSends:
         doorbell: Doorbell,
         sizes: PlanSizes,
         clock: Clock,
+        reinstate: Callable[[UUID, Sequence[str]], Awaitable[None]],
     ) -> None:
+        """`reinstate` suppresses again addresses whose suppression was erased with their contact."""
         self._new_unit_of_work = new_unit_of_work
         self._campaigns = campaigns
         self._relays = relays
@@ -72,6 +74,7 @@ class PlanningSends:
         self._doorbell = doorbell
         self._sizes = sizes
         self._clock = clock
+        self._reinstate = reinstate
 
     async def plan_next(self) -> bool:
         """Plan a send that nobody is at; return whether there was one."""
@@ -126,6 +129,7 @@ class PlanningSends:
         send, cursor = claim.send, claim.cursor
         while True:
             page = await self._page(send, cursor)
+            await self._reinstate(send.organisation_id, [member.email for member in page.members])
             batches = await self._store_page(claim, page.members, page.next_cursor)
             if batches is None:
                 log.info("planning_taken_over", send_id=str(send.id))

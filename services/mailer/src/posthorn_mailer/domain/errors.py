@@ -2,9 +2,9 @@
 
 MailerError
 ├── NotFound                 RelayNotFound, SuppressionNotFound, MessageNotFound, SendNotFound, DeliveryNotFound
-├── Conflict                 RelayExists, RelayInUse, StaleRelay, InvalidTransition, DeliveryNotAmbiguous,
-│                            SendNotRunning
-└── Invalid                  NoRelay, NoSender, RelayHostNotAllowed
+├── Conflict                 RelayInUse, DefaultRelayNeeded, InvalidTransition, DeliveryNotAmbiguous, SendNotRunning
+└── Invalid                  NoRelay, NoSender, InvalidMessage, IdempotencyKeyReused, RelayHostNotAllowed,
+                             PasswordNeeded
 """
 
 from __future__ import annotations
@@ -90,3 +90,75 @@ class SendNotRunning(Conflict):
 
     def __init__(self, status: str) -> None:
         super().__init__(f"The campaign is {status}: nothing of it can be sent again.")
+
+
+class RelayInUse(Conflict):
+    """A relay stays as long as mail is to go through it."""
+
+    code = "relay_in_use"
+
+    def __init__(self) -> None:
+        super().__init__("Campaigns or messages that are not finished go through this relay.")
+
+
+class DefaultRelayNeeded(Conflict):
+    """An organisation with relays has a default one."""
+
+    code = "default_relay_needed"
+
+    def __init__(self) -> None:
+        super().__init__("Make another relay the default instead.")
+
+
+class RelayHostNotAllowed(Invalid):
+    """The relay's host is inside the installation's own network."""
+
+    code = "relay_host_not_allowed"
+
+    def __init__(self) -> None:
+        super().__init__("The host leads into a private network, which this installation does not allow.")
+
+
+class PasswordNeeded(Invalid):
+    """A stored password is not sent to another server than the one that it was given for."""
+
+    code = "password_needed"
+
+    def __init__(self) -> None:
+        super().__init__("Give the password again when you change where it goes, or how it is protected on the way.")
+
+
+class NoRelay(Invalid):
+    """There is nothing to send through."""
+
+    code = "no_relay"
+
+    def __init__(self) -> None:
+        super().__init__("The organisation has no such relay to send through.")
+
+
+class NoSender(Invalid):
+    """Neither the message nor the relay says where it comes from."""
+
+    code = "no_sender"
+
+    def __init__(self) -> None:
+        super().__init__("The message has no sender address, and the relay has none of its own.")
+
+
+class InvalidMessage(Invalid):
+    """Something in the message cannot be sent."""
+
+    code = "invalid_message"
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(f"{field} {problem}.")
+
+
+class IdempotencyKeyReused(Invalid):
+    """The key belongs to another message."""
+
+    code = "idempotency_key_reused"
+
+    def __init__(self) -> None:
+        super().__init__("The idempotency key was used for a message with other content.")

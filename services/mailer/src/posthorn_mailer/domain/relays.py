@@ -57,3 +57,8 @@ def is_internal_address(address: str) -> bool:
     if embedded is not None:
         return is_internal_address(str(embedded))
     return not parsed.is_global or parsed.is_multicast
+
+
+def password_purpose(relay_id: UUID) -> str:
+    """Return what a relay's password is sealed for: it opens for no other relay."""
+    return f"relay-password:{relay_id}"

@@ -10,6 +10,9 @@ from posthorn_contracts.campaigns.v1 import (
     CampaignResumed,
     CampaignRetryRequested,
     CampaignStarted,
+    ContactErased,
+    ContactResubscribed,
+    ContactUnsubscribed,
 )
 from posthorn_contracts.envelope import Event
 from posthorn_mailer.app.controlling import Order
@@ -21,6 +24,7 @@ CONSUMER = "mailer"
 def subscribe(container: Container) -> None:
     """Add all subscriptions to the container's bus."""
     _subscribe_to_campaigns(container)
+    _subscribe_to_contacts(container)
 
 
 def _subscribe_to_campaigns(container: Container) -> None:
@@ -47,6 +51,23 @@ def _subscribe_to_campaigns(container: Container) -> None:
     bus.subscribe(CampaignResumed, on_campaign_resumed, consumer=CONSUMER)
     bus.subscribe(CampaignCancelled, on_campaign_cancelled, consumer=CONSUMER)
     bus.subscribe(CampaignRetryRequested, on_campaign_retry_requested, consumer=CONSUMER)
+
+
+def _subscribe_to_contacts(container: Container) -> None:
+    suppressing, bus = container.suppressing, container.bus
+
+    async def on_contact_unsubscribed(event: ContactUnsubscribed) -> None:
+        await suppressing.on_contact_unsubscribed(event, CONSUMER)
+
+    async def on_contact_resubscribed(event: ContactResubscribed) -> None:
+        await suppressing.on_contact_resubscribed(event, CONSUMER)
+
+    async def on_contact_erased(event: ContactErased) -> None:
+        await suppressing.on_contact_erased(event, CONSUMER)
+
+    bus.subscribe(ContactUnsubscribed, on_contact_unsubscribed, consumer=CONSUMER)
+    bus.subscribe(ContactResubscribed, on_contact_resubscribed, consumer=CONSUMER)
+    bus.subscribe(ContactErased, on_contact_erased, consumer=CONSUMER)
 
 
 def _order(event: Event, campaign_id: UUID) -> Order:

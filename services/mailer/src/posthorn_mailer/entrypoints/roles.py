@@ -13,6 +13,7 @@ from posthorn_mailer.bootstrap import Container, bootstrap
 from posthorn_mailer.entrypoints.consumers import subscribe
 from posthorn_mailer.entrypoints.http.app import build_app
 from posthorn_mailer.entrypoints.jobs import CampaignWorker
+from posthorn_mailer.entrypoints.message_worker import run_message_reconciler, run_message_worker
 from posthorn_mailer.settings import Settings
 
 ROLES = ("api", "consumer", "worker", "relay", "scheduler")
@@ -34,6 +35,7 @@ def roles(container: Container, wanted: frozenset[str]) -> list[Role]:
         found.append(Role("consumer", container.bus.run))
     if "worker" in wanted:
         found.append(Role("campaign_worker", campaign_worker(container).run))
+        found.append(Role("message_worker", lambda stop: run_message_worker(container, stop)))
     if "relay" in wanted:
         found.append(Role("relay", container.relay.run))
     if "scheduler" in wanted:
@@ -63,4 +65,5 @@ async def _schedule(container: Container, stop: asyncio.Event) -> None:
     await asyncio.gather(
         run_every(container.settings.reconcile_seconds, reconcile, stop=stop, name="reconcile_sends"),
         run_inbox_purge(container.engine, stop),
+        run_message_reconciler(container, stop),
     )

@@ -9,8 +9,8 @@ from typing import NoReturn
 
 import aiosmtplib
 from aiosmtplib import SMTPServerDisconnected
-from email_validator import EmailNotValidError, validate_email
 
+from posthorn_mailer.adapters.smtp.addresses import ascii_form
 from posthorn_mailer.adapters.smtp.failures import FAILURES, Ended, what_happened
 from posthorn_mailer.adapters.smtp.settings import SmtpTimeouts
 from posthorn_mailer.app.ports_transport import OutgoingMessage
@@ -132,7 +132,7 @@ class SmtpConnection:
             raise Ended(replied(Stage.RCPT, 553, "5.1.3 Not sent: the recipient address is not valid"))
         options = b""
         if not (sender.isascii() and recipient.isascii()):
-            sender, recipient = _ascii_form(sender), _ascii_form(recipient)
+            sender, recipient = ascii_form(sender), ascii_form(recipient)
             if not (sender.isascii() and recipient.isascii()):
                 if "smtputf8" not in extensions:
                     raise Ended(replied(Stage.RCPT, 553, "5.6.7 Not sent: the relay does not take such addresses"))
@@ -157,11 +157,3 @@ def _stuffed(content: bytes) -> bytes:
     start = b"." if stuffed.startswith(b".") else b""
     end = b".\r\n" if stuffed.endswith(b"\r\n") or not stuffed else b"\r\n.\r\n"
     return b"".join((start, stuffed, end))
-
-
-def _ascii_form(address: str) -> str:
-    """Return the address with its domain in ASCII (RFC 5891) if its local part allows, or as it is."""
-    try:
-        return validate_email(address, check_deliverability=False, test_environment=True).ascii_email or address
-    except EmailNotValidError:
-        return address

@@ -10,7 +10,7 @@ from posthorn_common.db import ping
 from posthorn_common.http.app import AppParts, create_app
 from posthorn_mailer.bootstrap import Container
 from posthorn_mailer.domain import errors
-from posthorn_mailer.entrypoints.http.routes import deliveries, sends
+from posthorn_mailer.entrypoints.http.routes import deliveries, internal, messages, relays, sends, suppressions
 
 _STATUSES: dict[type[Exception], int] = {
     errors.NotFound: 404,
@@ -21,7 +21,14 @@ _STATUSES: dict[type[Exception], int] = {
 
 def build_app(container: Container | None, *, business_routes: bool = True) -> FastAPI:
     """Return the application; without a container it can only describe itself."""
-    routers = (sends.router, deliveries.router)
+    routers = (
+        sends.router,
+        deliveries.router,
+        relays.router,
+        suppressions.router,
+        messages.router,
+        internal.router,
+    )
     return create_app(
         AppParts(
             service="mailer",

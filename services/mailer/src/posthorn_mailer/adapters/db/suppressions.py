@@ -1,0 +1,207 @@
+"""Suppressions in PostgreSQL."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from posthorn_mailer.adapters.db.tables import (
+    deliveries,
+    erased_suppressions,
+    messages,
+    sends,
+    suppressed_contacts,
+    suppressions,
+)
+from posthorn_mailer.app.ports_records import SuppressionFilter
+from posthorn_mailer.domain.errors import SuppressionNotFound
+from posthorn_mailer.domain.suppressions import Suppression, SuppressionReason
+
+_STRENGTH = list(SuppressionReason)
+_FINISHED = ("sent", "bounced", "failed", "suppressed", "ambiguous")
+
+
+class SqlSuppressions:
+    """See the port Suppressions. `hash_key` keys the hashes that are kept of erased addresses."""
+
+    def __init__(self, connection: AsyncConnection, hash_key: bytes) -> None:
+        self._connection = connection
+        self._hash_key = hash_key
+
+    async def add(self, new: Sequence[Suppression]) -> int:
+        """Store suppressions; an address that is there keeps the stronger reason. Return how many are new."""
+        if not new:
+            return 0
+        # In one order, so that two such transactions cannot wait for one another.
+        values = [
+            {
+                "organisation_id": item.organisation_id,
+                "email": item.email,
+                "reason": item.reason,
+                "contact_id": item.contact_id,
+                "source": item.source,
+                "created_at": item.created_at,
+            }
+            for item in sorted(new, key=lambda item: (item.organisation_id, item.email))
+        ]
+        statement = insert(suppressions)
+        excluded = statement.excluded
+        change: Any = statement.on_conflict_do_update(
+            index_elements=["organisation_id", "email"],
+            set_={
+                "reason": excluded.reason,
+                "source": excluded.source,
+                "contact_id": sa.func.coalesce(excluded.contact_id, suppressions.c.contact_id),
+            },
+            where=_strength(excluded.reason) < _strength(suppressions.c.reason),
+        ).returning(sa.literal_column("xmax = 0").label("is_new"))
+        return sum(row.is_new for row in await self._connection.execute(change, values))
+
+    async def get(self, organisation_id: UUID, email: str) -> Suppression:
+        """Return the suppression of an address. Raises SuppressionNotFound."""
+        query = sa.select(suppressions).where(
+            suppressions.c.organisation_id == organisation_id, suppressions.c.email == email
+        )
+        row = (await self._connection.execute(query)).mappings().one_or_none()
+        if row is None:
+            raise SuppressionNotFound
+        return _suppression(row)
+
+    async def remove(self, organisation_id: UUID, email: str) -> None:
+        """Let the address be mailed again. Raises SuppressionNotFound."""
+        change = sa.delete(suppressions).where(
+            suppressions.c.organisation_id == organisation_id, suppressions.c.email == email
+        )
+        if (await self._connection.execute(change)).rowcount == 0:
+            raise SuppressionNotFound
+
+    async def page(
+        self, organisation_id: UUID, wanted: SuppressionFilter, after: str | None, limit: int
+    ) -> list[Suppression]:
+        """Return suppressions by address, after `after`."""
+        # Compared by bytes, whatever the database's language: a cursor must not skip anybody.
+        email = sa.collate(suppressions.c.email, "C")
+        query = sa.select(suppressions).where(suppressions.c.organisation_id == organisation_id)
+        if wanted.search:
+            query = query.where(suppressions.c.email.contains(wanted.search.lower(), autoescape=True))
+        if wanted.reason is not None:
+            query = query.where(suppressions.c.reason == wanted.reason)
+        if after is not None:
+            query = query.where(email > after)
+        rows = await self._connection.execute(query.order_by(email).limit(limit))
+        return [_suppression(row) for row in rows.mappings()]
+
+    async def suppress_contact(self, organisation_id: UUID, contact_id: UUID, reason: str, at: datetime) -> None:
+        """Let the contact not be mailed any more."""
+        values = {"organisation_id": organisation_id, "contact_id": contact_id, "reason": reason, "created_at": at}
+        statement = insert(suppressed_contacts)
+        latest = sa.func.greatest(suppressed_contacts.c.created_at, statement.excluded.created_at)
+        keys = ["organisation_id", "contact_id", "reason"]
+        await self._connection.execute(
+            statement.on_conflict_do_update(index_elements=keys, set_={"created_at": latest}), values
+        )
+
+    async def readmit_contact(self, organisation_id: UUID, contact_id: UUID, until: datetime) -> None:
+        """Drop what says that the contact has left, if it is not younger than `until`."""
+        for table in (suppressed_contacts, suppressions):
+            await self._connection.execute(
+                sa.delete(table).where(
+                    table.c.organisation_id == organisation_id,
+                    table.c.contact_id == contact_id,
+                    table.c.reason == SuppressionReason.UNSUBSCRIBE,
+                    table.c.created_at <= until,
+                )
+            )
+
+    async def erase_contact(self, organisation_id: UUID, contact_id: UUID, at: datetime) -> None:
+        """Drop the contact's addresses everywhere; of suppressions keep a keyed hash."""
+        await self.suppress_contact(organisation_id, contact_id, "erased", at)
+        emails = await self._addresses(organisation_id, contact_id)
+        if not emails:
+            return
+        gone = sa.delete(suppressions).where(
+            suppressions.c.organisation_id == organisation_id, suppressions.c.email.in_(emails)
+        )
+        rows = (await self._connection.execute(gone.returning(suppressions.c.email, suppressions.c.reason))).all()
+        if rows:
+            kept = [
+                {
+                    "organisation_id": organisation_id,
+                    "email_hash": self._hash(organisation_id, row.email),
+                    "reason": row.reason,
+                    "created_at": at,
+                }
+                for row in rows
+            ]
+            await self._connection.execute(insert(erased_suppressions).on_conflict_do_nothing(), kept)
+        await self._erase_deliveries(organisation_id, contact_id)
+        blank = {"to_email": "", "subject": "", "html": None, "text": "", "reply": None}
+        await self._connection.execute(
+            sa.update(messages)
+            .where(
+                messages.c.organisation_id == organisation_id,
+                messages.c.to_email.in_(emails),
+                messages.c.status.in_(_FINISHED),
+            )
+            .values(blank)
+        )
+
+    async def reinstate(self, organisation_id: UUID, emails: Sequence[str], at: datetime) -> int:
+        """Suppress again those addresses whose suppression was erased with their contact; return how many."""
+        of_organisation = erased_suppressions.c.organisation_id == organisation_id
+        if not await self._connection.scalar(sa.select(sa.exists().where(of_organisation))):
+            return 0
+        by_hash = {self._hash(organisation_id, email): email for email in emails}
+        gone = sa.delete(erased_suppressions).where(of_organisation, erased_suppressions.c.email_hash.in_(by_hash))
+        rows = (await self._connection.execute(gone.returning(erased_suppressions))).all()
+        return await self.add(
+            [
+                Suppression(
+                    organisation_id, by_hash[row.email_hash], SuppressionReason(row.reason), None, "erased contact", at
+                )
+                for row in rows
+            ]
+        )
+
+    async def _addresses(self, organisation_id: UUID, contact_id: UUID) -> list[str]:
+        """Return the addresses that the contact is known by."""
+        delivered = (
+            sa.select(deliveries.c.email)
+            .join(sends, sends.c.id == deliveries.c.send_id)
+            .where(
+                sends.c.organisation_id == organisation_id,
+                deliveries.c.contact_id == contact_id,
+                deliveries.c.email != "",
+            )
+        )
+        suppressed = sa.select(suppressions.c.email).where(
+            suppressions.c.organisation_id == organisation_id, suppressions.c.contact_id == contact_id
+        )
+        return list(await self._connection.scalars(delivered.union(suppressed)))
+
+    async def _erase_deliveries(self, organisation_id: UUID, contact_id: UUID) -> None:
+        of_organisation = sa.select(sends.c.id).where(sends.c.organisation_id == organisation_id)
+        await self._connection.execute(
+            sa.update(deliveries)
+            .where(deliveries.c.send_id.in_(of_organisation), deliveries.c.contact_id == contact_id)
+            .values(email="", fields="{}", reply=None)
+        )
+
+    def _hash(self, organisation_id: UUID, email: str) -> bytes:
+        return hmac.new(self._hash_key, organisation_id.bytes + email.encode(), hashlib.sha256).digest()
+
+
+def _strength(reason: Any) -> sa.ColumnElement[int]:
+    return sa.case({str(known): number for number, known in enumerate(_STRENGTH)}, value=reason, else_=len(_STRENGTH))
+
+
+def _suppression(row: sa.RowMapping) -> Suppression:
+    return Suppression(**{**row, "reason": SuppressionReason(row["reason"])})

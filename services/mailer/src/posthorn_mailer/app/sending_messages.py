@@ -1,0 +1,304 @@
+"""Single messages: accepted durably, sent at most once, ahead of campaigns."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import random
+import re
+from collections.abc import Callable
+from datetime import datetime
+from uuid import UUID
+
+import structlog
+
+from posthorn_common.addresses import InvalidAddress, normalise_address
+from posthorn_common.clock import Clock, new_id
+from posthorn_common.errors import TransientError
+from posthorn_common.jobs.ports import JobQueue
+from posthorn_common.loops import stops_within
+from posthorn_common.transient import is_transient
+from posthorn_contracts.mailer.internal_v1 import TransactionalMessage
+from posthorn_mailer.app.ports_records import NewRecords
+from posthorn_mailer.app.ports_transport import MailTransport, OutgoingMessage, RelayLimiter, Relays
+from posthorn_mailer.domain.deliveries import Backoff
+from posthorn_mailer.domain.errors import (
+    IdempotencyKeyReused,
+    InvalidMessage,
+    NoRelay,
+    NoSender,
+    RelayNotFound,
+)
+from posthorn_mailer.domain.messages import Letter, Message, MessageClosing, NewMessage, OpenedMessage, settle_message
+from posthorn_mailer.domain.relays import Relay
+from posthorn_mailer.domain.replies import Attempt, Stage, replied
+from posthorn_mailer.domain.suppressions import Suppression, SuppressionReason
+
+log = structlog.get_logger(__name__)
+
+SEND_MESSAGE = "send_message"
+LEASE_SECONDS = 60.0
+_RENEW_SECONDS = LEASE_SECONDS / 3
+_REANNOUNCED = 1000
+# Longer than a doorbell takes to be heard, so that the looks into the database do not do its work.
+_OVERDUE_SECONDS = 2.0
+_MAX_SUBJECT = 998
+
+_CLOSE_PAUSES = (0.2, 1.0, 3.0, 10.0, 30.0)
+_PACE_LOOKS = 10
+_UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+Compose = Callable[[UUID, Letter, datetime], OutgoingMessage]
+"""Makes the bytes of a message from its id, its content and the time of its creation: always the same ones."""
+
+
+class AcceptingMessages:
+    """Takes messages in, and shows what has become of them."""
+
+    def __init__(self, *, new_unit_of_work: NewRecords, bell: MessageBell, clock: Clock) -> None:
+        self._new_unit_of_work = new_unit_of_work
+        self._bell = bell
+        self._clock = clock
+
+    async def accept(self, wanted: TransactionalMessage) -> Message:
+        """Store a message and have it sent. Idempotent by the organisation's idempotency key.
+
+        Raises InvalidMessage, NoRelay, NoSender, and IdempotencyKeyReused for a known key with other content.
+        """
+        fingerprint = hashlib.sha256(wanted.model_dump_json().encode()).digest()
+        async with self._new_unit_of_work() as uow:
+            known = await uow.messages.by_key(wanted.organisation_id, wanted.idempotency_key)
+            if known is None:
+                relay = await _relay(uow.relays, wanted.organisation_id, wanted.relay_id)
+                message = self._new_message(wanted, fingerprint, relay)
+                to = [message.letter.to_email]
+                await uow.suppressions.reinstate(wanted.organisation_id, to, message.created_at)
+                known = await uow.messages.add(message)
+        stored, before = known
+        if before != fingerprint:
+            raise IdempotencyKeyReused
+        await self._bell.ring(stored.id, stored.attempts)
+        return stored
+
+    def _new_message(self, wanted: TransactionalMessage, fingerprint: bytes, relay: Relay) -> NewMessage:
+        return NewMessage(
+            id=new_id(),
+            organisation_id=wanted.organisation_id,
+            idempotency_key=wanted.idempotency_key,
+            fingerprint=fingerprint,
+            purpose=wanted.purpose,
+            relay_id=wanted.relay_id,
+            letter=_letter(wanted, relay),
+            created_at=self._clock.now(),
+        )
+
+    async def get(self, organisation_id: UUID, message_id: UUID) -> Message:
+        """Return a message. Raises MessageNotFound."""
+        async with self._new_unit_of_work() as uow:
+            return await uow.messages.get(organisation_id, message_id)
+
+    async def list_messages(self, organisation_id: UUID, after: UUID | None, limit: int) -> list[Message]:
+        """Return messages, the newest first."""
+        async with self._new_unit_of_work() as uow:
+            return await uow.messages.page(organisation_id, after, limit)
+
+
+class SendingMessages:
+    """Sends messages that are due."""
+
+    def __init__(
+        self,
+        *,
+        new_unit_of_work: NewRecords,
+        relays: Relays,
+        transport: MailTransport,
+        limiter: RelayLimiter,
+        compose: Compose,
+        bell: MessageBell,
+        backoff: Backoff,
+        clock: Clock,
+    ) -> None:
+        self._new_unit_of_work = new_unit_of_work
+        self._relays = relays
+        self._transport = transport
+        self._limiter = limiter
+        self._compose = compose
+        self._bell = bell
+        self._backoff = backoff
+        self._clock = clock
+
+    async def send(self, message_id: UUID) -> None:
+        """Send the message if it is due and nobody else is at it. Harmless when called twice, at the same time too."""
+        async with self._new_unit_of_work() as uow:
+            route = await uow.messages.due_route(message_id)
+        if route is None:
+            return
+        try:
+            relay = await _relay(self._relays, *route)
+        except NoRelay as error:
+            async with self._new_unit_of_work() as uow:
+                await uow.messages.fail(message_id, str(error))
+            return
+        if not await self._wait_for_turn(message_id, relay):
+            return
+        attempt_id = new_id()
+        async with self._new_unit_of_work() as uow:
+            opened = await uow.messages.open(message_id, attempt_id, LEASE_SECONDS)
+        if opened is not None:
+            await self._send(opened, attempt_id, relay)
+
+    async def send_overdue(self, limit: int) -> int:
+        """Send messages whose bell nobody has heard; return how many were looked at."""
+        async with self._new_unit_of_work() as uow:
+            due = await uow.messages.due(overdue_seconds=_OVERDUE_SECONDS, limit=limit)
+        await asyncio.gather(*(self.send(message_id) for message_id in due))
+        return len(due)
+
+    async def reconcile(self) -> None:
+        """Mark what dead workers have left behind, and ring again for what waits."""
+        async with self._new_unit_of_work() as uow:
+            doubted = await uow.messages.doubt_abandoned()
+            due = await uow.messages.due(overdue_seconds=_OVERDUE_SECONDS, limit=_REANNOUNCED)
+        if doubted:
+            log.warning("messages_in_doubt", messages=doubted)
+        for message_id in due:
+            if not await self._bell.ring(message_id, 0):
+                return
+
+    async def _wait_for_turn(self, message_id: UUID, relay: Relay) -> bool:
+        """Wait until the relay's pace allows a message; False if that takes too long for now."""
+        wait = 0.0
+        for _ in range(_PACE_LOOKS):
+            granted, wait = await self._limiter.reserve(relay, 1)
+            if granted:
+                return True
+            await asyncio.sleep(min(wait, 1.0))
+        async with self._new_unit_of_work() as uow:
+            await uow.messages.postpone(message_id, wait)
+        return False
+
+    async def _send(self, opened: OpenedMessage, attempt_id: UUID, relay: Relay) -> None:
+        done = asyncio.Event()
+        renewing = asyncio.create_task(self._renew(opened.id, attempt_id, done))
+        try:
+            attempt = await self._attempt(opened, relay)
+            closing = settle_message(opened, attempt, self._backoff, random.random)
+            await self._close(opened, attempt_id, closing)
+        finally:
+            done.set()
+            await renewing
+        if closing.delay_seconds is not None:
+            await self._bell.ring(opened.id, opened.attempts, delay_seconds=closing.delay_seconds)
+
+    async def _attempt(self, opened: OpenedMessage, relay: Relay) -> Attempt:
+        try:
+            outgoing = self._compose(opened.id, opened.letter, opened.created_at)
+        except (ValueError, TypeError, LookupError):
+            log.exception("message_not_composed", message_id=str(opened.id))
+            return replied(Stage.MAIL, 554, "5.6.0 Not sent: the message cannot be put together")
+        return await self._transport.send(relay, outgoing)
+
+    async def _close(self, opened: OpenedMessage, attempt_id: UUID, closing: MessageClosing) -> None:
+        """Record the outcome, also if the database is away for a moment: what is not recorded ends in doubt."""
+        for pause in _CLOSE_PAUSES:
+            try:
+                await self._record(opened, attempt_id, closing)
+            except Exception as error:
+                if not is_transient(error):
+                    raise
+                log.warning("message_outcome_not_recorded", message_id=str(opened.id), error=type(error).__name__)
+                await asyncio.sleep(pause)
+            else:
+                return
+        await self._record(opened, attempt_id, closing)
+
+    async def _record(self, opened: OpenedMessage, attempt_id: UUID, closing: MessageClosing) -> None:
+        organisation_id, email = opened.organisation_id, opened.letter.to_email
+        async with self._new_unit_of_work() as uow:
+            recorded = await uow.messages.close(opened.id, attempt_id, closing)
+            if closing.suppress:
+                dead = Suppression(
+                    organisation_id, email, SuppressionReason.HARD_BOUNCE, None, "message", self._clock.now()
+                )
+                await uow.suppressions.add([dead])
+        if not recorded:
+            log.warning("message_lease_lost", message_id=str(opened.id), status=closing.status)
+
+    async def _renew(self, message_id: UUID, attempt_id: UUID, done: asyncio.Event) -> None:
+        """Keep the lease while the relay takes its time."""
+        while not await stops_within(done, _RENEW_SECONDS):
+            try:
+                async with self._new_unit_of_work() as uow:
+                    await uow.messages.renew(message_id, attempt_id, LEASE_SECONDS)
+            except Exception:  # the next renewal may succeed; if none does, the message ends ambiguous
+                log.exception("message_lease_not_renewed", message_id=str(message_id))
+
+
+class MessageBell:
+    """Rings for a worker; when Redis is away it says so in the log, and the message is found all the same."""
+
+    def __init__(self, jobs: JobQueue) -> None:
+        self._jobs = jobs
+
+    async def ring(self, message_id: UUID, attempts: int, *, delay_seconds: float = 0) -> bool:
+        """Ring now or later; return whether the bell works."""
+        try:
+            # Another attempt is another job: the one at work would swallow the ring.
+            await self._jobs.announce(
+                f"message-{message_id}-{attempts}",
+                SEND_MESSAGE,
+                {"message_id": str(message_id)},
+                delay_seconds=delay_seconds,
+            )
+        except TransientError as error:
+            log.warning("message_not_announced", error=str(error))
+            return False
+        return True
+
+
+async def _relay(relays: Relays, organisation_id: UUID, relay_id: UUID | None) -> Relay:
+    try:
+        relay = (
+            await relays.default(organisation_id) if relay_id is None else await relays.get(organisation_id, relay_id)
+        )
+    except RelayNotFound as error:
+        raise NoRelay from error
+    if relay is None:
+        raise NoRelay
+    return relay
+
+
+def _letter(wanted: TransactionalMessage, relay: Relay) -> Letter:
+    from_email = wanted.from_email or relay.from_email
+    if from_email is None:
+        raise NoSender
+    return Letter(
+        to_email=_address("to_email", wanted.to_email),
+        from_name=None if wanted.from_name is None else _line("from_name", wanted.from_name, 200),
+        from_email=_address("from_email", from_email),
+        reply_to=None if wanted.reply_to is None else _address("reply_to", wanted.reply_to),
+        subject=_line("subject", wanted.subject, _MAX_SUBJECT),
+        html=None if wanted.html is None else _body("html", wanted.html),
+        text=_body("text", wanted.text),
+    )
+
+
+def _address(field: str, text: str) -> str:
+    try:
+        return normalise_address(text)
+    except InvalidAddress as error:
+        raise InvalidMessage(field, str(error)) from error
+
+
+def _line(field: str, text: str, longest: int) -> str:
+    if len(text) > longest:
+        raise InvalidMessage(field, f"is longer than {longest} characters")
+    if _UNFIT.search(text):
+        raise InvalidMessage(field, "must not contain line breaks or control characters")
+    return text
+
+
+def _body(field: str, text: str) -> str:
+    if "\0" in text:
+        raise InvalidMessage(field, "is not valid text")
+    return text

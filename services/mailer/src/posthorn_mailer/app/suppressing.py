@@ -1,0 +1,87 @@
+"""Suppressions: by hand, and as contacts come and go."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from uuid import UUID
+
+from posthorn_common.clock import Clock
+from posthorn_contracts.campaigns.v1 import ContactErased, ContactResubscribed, ContactUnsubscribed
+from posthorn_mailer.app.ports_records import NewRecords, SuppressionFilter
+from posthorn_mailer.domain.suppressions import Suppression, SuppressionReason
+
+_EXPORT_ROWS = 1000
+
+
+class Suppressing:
+    """The use cases of suppressions."""
+
+    def __init__(self, *, new_unit_of_work: NewRecords, clock: Clock) -> None:
+        self._new_unit_of_work = new_unit_of_work
+        self._clock = clock
+
+    async def add(
+        self, organisation_id: UUID, emails: Iterable[str], reason: SuppressionReason, source: str
+    ) -> tuple[int, int]:
+        """Suppress normalised addresses; return how many are new, and how many were suppressed before."""
+        unique = sorted(set(emails))
+        now = self._clock.now()
+        async with self._new_unit_of_work() as uow:
+            new = await uow.suppressions.add(
+                [Suppression(organisation_id, email, reason, None, source, now) for email in unique]
+            )
+        return new, len(unique) - new
+
+    async def get(self, organisation_id: UUID, email: str) -> Suppression:
+        """Return the suppression of an address. Raises SuppressionNotFound."""
+        async with self._new_unit_of_work() as uow:
+            return await uow.suppressions.get(organisation_id, email)
+
+    async def remove(self, organisation_id: UUID, email: str) -> None:
+        """Let an address be mailed again. Raises SuppressionNotFound."""
+        async with self._new_unit_of_work() as uow:
+            await uow.suppressions.remove(organisation_id, email)
+
+    async def list_suppressions(
+        self, organisation_id: UUID, wanted: SuppressionFilter, after: str | None, limit: int
+    ) -> list[Suppression]:
+        """Return suppressions, in order of their addresses."""
+        async with self._new_unit_of_work() as uow:
+            return await uow.suppressions.page(organisation_id, wanted, after, limit)
+
+    async def export(self, organisation_id: UUID, wanted: SuppressionFilter) -> AsyncGenerator[list[Suppression]]:
+        """Yield all suppressions, a page at a time."""
+        after: str | None = None
+        while page := await self.list_suppressions(organisation_id, wanted, after, _EXPORT_ROWS):
+            yield page
+            after = page[-1].email
+
+    async def reinstate(self, organisation_id: UUID, emails: Sequence[str]) -> None:
+        """Suppress again those addresses whose suppression was erased with their contact.
+
+        To be called for addresses that come from outside, before mail to them is planned.
+        """
+        async with self._new_unit_of_work() as uow:
+            await uow.suppressions.reinstate(organisation_id, emails, self._clock.now())
+
+    async def on_contact_unsubscribed(self, event: ContactUnsubscribed, consumer: str) -> None:
+        """Stop all mail to a contact who has left everything; who left some lists only is campaigns' matter."""
+        if event.data.list_ids is not None:
+            return
+        async with self._new_unit_of_work() as uow:
+            if await uow.first_time(consumer, event.id):
+                await uow.suppressions.suppress_contact(
+                    event.organisation_id, event.data.contact_id, SuppressionReason.UNSUBSCRIBE, event.occurred_at
+                )
+
+    async def on_contact_resubscribed(self, event: ContactResubscribed, consumer: str) -> None:
+        """Let a contact who wants it have mail again. Bounces and complaints stay."""
+        async with self._new_unit_of_work() as uow:
+            if await uow.first_time(consumer, event.id):
+                await uow.suppressions.readmit_contact(event.organisation_id, event.data.contact_id, event.occurred_at)
+
+    async def on_contact_erased(self, event: ContactErased, consumer: str) -> None:
+        """Forget the contact's addresses, but not that they must not be mailed."""
+        async with self._new_unit_of_work() as uow:
+            if await uow.first_time(consumer, event.id):
+                await uow.suppressions.erase_contact(event.organisation_id, event.data.contact_id, event.occurred_at)

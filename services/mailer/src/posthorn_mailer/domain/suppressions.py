@@ -1,0 +1,36 @@
+"""Suppressions: addresses that are not mailed, and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+
+class SuppressionReason(StrEnum):
+    """Why an address is suppressed, strongest first: a stronger reason replaces a weaker one."""
+
+    COMPLAINT = "complaint"
+    """The recipient called a message spam."""
+    HARD_BOUNCE = "hard_bounce"
+    """The address does not exist, or does not any more."""
+    MANUAL = "manual"
+    """Somebody of the organisation said so."""
+    UNSUBSCRIBE = "unsubscribe"
+    """The recipient does not want campaigns. Single messages, such as a password reset, still go out."""
+
+
+STOPS_SINGLE_MESSAGES = frozenset({SuppressionReason.COMPLAINT, SuppressionReason.HARD_BOUNCE})
+
+
+@dataclass(frozen=True, slots=True)
+class Suppression:
+    """An address that the organisation does not mail."""
+
+    organisation_id: UUID
+    email: str
+    reason: SuppressionReason
+    contact_id: UUID | None
+    source: str
+    created_at: datetime

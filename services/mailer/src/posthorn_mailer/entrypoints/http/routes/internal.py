@@ -1,0 +1,23 @@
+"""Routes for the other services."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Depends
+
+from posthorn_common.http.identity import internal_caller
+from posthorn_contracts.mailer.internal_v1 import MessageAccepted, TransactionalMessage
+from posthorn_mailer.entrypoints.http.deps import Services
+
+MAX_MESSAGE_BYTES = 5 * 1024 * 1024
+
+router = APIRouter(include_in_schema=False, prefix="/internal", dependencies=[Depends(internal_caller)])
+
+
+@router.post("/messages", status_code=202, max_body_size=MAX_MESSAGE_BYTES)
+async def accept_message(body: TransactionalMessage, services: Services) -> MessageAccepted:
+    """Store a message to one address and send it soon; idempotent by the organisation and its idempotency key.
+
+    422 with `no_relay`, `no_sender`, `invalid_message` or `idempotency_key_reused`.
+    """
+    message = await services.accepting_messages.accept(body)
+    return MessageAccepted(message_id=message.id, status=message.status)

@@ -1,0 +1,162 @@
+"""Relays."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Depends
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic_core import PydanticCustomError
+
+from posthorn_common.http.fields import EmailAddress, RequestModel, SingleLine
+from posthorn_common.http.identity import requires
+from posthorn_common.http.pagination import Page, Paging, encode_cursor, id_after
+from posthorn_common.http.problems import responses
+from posthorn_common.tokens import Principal
+from posthorn_contracts.permissions import Permission
+from posthorn_mailer.app.managing_relays import NewRelay
+from posthorn_mailer.domain.relays import DEFAULT_CONNECTIONS, MAX_CONNECTIONS, TlsMode
+from posthorn_mailer.entrypoints.http.deps import Services
+
+router = APIRouter(tags=["relays"])
+
+Reader = Annotated[Principal, Depends(requires(Permission.RELAYS_READ))]
+Writer = Annotated[Principal, Depends(requires(Permission.RELAYS_WRITE))]
+
+_LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_HOST = re.compile(rf"(?:{_LABEL}\.)*{_LABEL}\Z")
+
+
+def _host(text: str) -> str:
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        if _HOST.match(text):
+            return text.lower()
+        raise PydanticCustomError("invalid_host", "is neither a host name nor an IP address") from None
+
+
+def _no_nul(text: str) -> str:
+    if "\0" in text:
+        raise PydanticCustomError("control_characters", "must not contain NUL")
+    return text
+
+
+Host = Annotated[str, StringConstraints(strip_whitespace=True, max_length=253), AfterValidator(_host)]
+Secret = Annotated[str, StringConstraints(min_length=1, max_length=1000), AfterValidator(_no_nul)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+Connections = Annotated[
+    int, Field(ge=1, le=MAX_CONNECTIONS, description="Connections that one worker process may have open.")
+]
+Rate = Annotated[float, Field(ge=0.01, le=100_000, description="Over all workers; null: as fast as it goes.")]
+
+
+class RelayRequest(RequestModel):
+    name: SingleLine
+    host: Host = Field(examples=["smtp.example.com"])
+    port: Port = Field(examples=[587])
+    tls: TlsMode = TlsMode.STARTTLS
+    verify_certificate: bool = True
+    username: SingleLine | None = None
+    password: Secret | None = Field(default=None, description="Is never shown again.")
+    max_connections: Connections = DEFAULT_CONNECTIONS
+    messages_per_second: Rate | None = None
+    from_email: EmailAddress | None = Field(default=None, description="Sender of messages that name none.")
+    is_default: bool = Field(default=False, description="The first relay always is.")
+
+
+class RelayChanges(RequestModel):
+    """Fields that are left out stay as they are."""
+
+    # Factories, so that the documentation names no default values: there are none.
+    name: SingleLine = Field(default_factory=str)
+    host: Host = Field(default_factory=str)
+    port: Port = Field(default_factory=int)
+    tls: TlsMode = Field(default_factory=lambda: TlsMode.STARTTLS)
+    verify_certificate: bool = Field(default_factory=bool)
+    username: SingleLine | None = None
+    password: Secret | None = Field(default=None, description="Null removes it.")
+    max_connections: Connections = Field(default_factory=int)
+    messages_per_second: Rate | None = None
+    from_email: EmailAddress | None = None
+    is_default: bool = Field(default_factory=bool)
+
+
+class RelayAnswer(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
+    id: UUID
+    name: str
+    host: str
+    port: int
+    tls: TlsMode
+    verify_certificate: bool
+    username: str | None
+    max_connections: int
+    messages_per_second: float | None
+    from_email: str | None
+    is_default: bool
+    version: int
+    created_at: AwareDatetime
+    updated_at: AwareDatetime
+
+
+class RelayTestAnswer(BaseModel):
+    """How far the test came."""
+
+    ok: bool
+    stage: str = Field(description="`ready`, or the stage that failed: connect, tls, auth or mail.")
+    code: int | None = Field(description="The relay's reply code; null if it did not reply.")
+    reply: str
+
+
+@router.get("/v1/relays", operation_id="list_relays", responses=responses(400, 401, 403))
+async def list_relays(caller: Reader, page: Paging, services: Services) -> Page[RelayAnswer]:
+    """List the organisation's relays."""
+    found = await services.managing_relays.list_relays(caller.organisation_id, id_after(page), page.limit + 1)
+    items = [RelayAnswer.model_validate(relay) for relay in found[: page.limit]]
+    return Page(items=items, next_cursor=encode_cursor(items[-1].id) if len(found) > page.limit else None)
+
+
+@router.post("/v1/relays", operation_id="create_relay", status_code=201, responses=responses(401, 403, 422))
+async def create_relay(body: RelayRequest, caller: Writer, services: Services) -> RelayAnswer:
+    """Create a relay. The organisation's first relay is its default."""
+    wanted = NewRelay(**body.model_dump())
+    return RelayAnswer.model_validate(await services.managing_relays.create(caller.organisation_id, wanted))
+
+
+@router.get("/v1/relays/{relay_id}", operation_id="get_relay", responses=responses(401, 403, 404))
+async def get_relay(relay_id: UUID, caller: Reader, services: Services) -> RelayAnswer:
+    """Return a relay, without its password."""
+    return RelayAnswer.model_validate(await services.managing_relays.get(caller.organisation_id, relay_id))
+
+
+@router.patch("/v1/relays/{relay_id}", operation_id="change_relay", responses=responses(401, 403, 404, 409, 422))
+async def change_relay(relay_id: UUID, body: RelayChanges, caller: Writer, services: Services) -> RelayAnswer:
+    """Change a relay. Mail that is under way uses the new settings within seconds."""
+    changes: dict[str, Any] = body.model_dump(exclude_unset=True)
+    changed = await services.managing_relays.change(caller.organisation_id, relay_id, changes)
+    return RelayAnswer.model_validate(changed)
+
+
+@router.delete(
+    "/v1/relays/{relay_id}",
+    operation_id="delete_relay",
+    status_code=204,
+    responses=responses(401, 403, 404, 409),
+)
+async def delete_relay(relay_id: UUID, caller: Writer, services: Services) -> None:
+    """Delete a relay that no unfinished campaign or message needs."""
+    await services.managing_relays.delete(caller.organisation_id, relay_id)
+
+
+@router.post("/v1/relays/{relay_id}/actions/test", operation_id="test_relay", responses=responses(401, 403, 404))
+async def test_relay(relay_id: UUID, caller: Writer, services: Services) -> RelayTestAnswer:
+    """Connect to the relay, encrypt and sign in, and tell how that went. No message is sent."""
+    result = await services.managing_relays.test(caller.organisation_id, relay_id)
+    attempt = result.attempt
+    stage = "ready" if result.ok else str(attempt.stage)
+    return RelayTestAnswer(ok=result.ok, stage=stage, code=attempt.code, reply=attempt.text)
