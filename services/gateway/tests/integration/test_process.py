@@ -141,3 +141,21 @@ async def test_on_sigterm_streams_end_properly(
         assert [piece async for piece in pieces] == [], "an end, not a broken connection"
     async with asyncio.timeout(GUARD_SECONDS):
         assert await process.process.wait() == 0
+
+
+async def test_on_sigterm_a_stream_that_has_not_begun_is_refused(
+    process: GatewayProcess, services: Services, issuer: TokenIssuer
+) -> None:
+    begun = asyncio.Event()
+
+    async def handler(_request: web.Request) -> web.StreamResponse:
+        begun.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    services["analytics"].handler = handler
+    calling = asyncio.create_task(process.client.get("/v1/campaigns/1/progress", headers=issuer.bearer()))
+    await begun.wait()
+    process.process.send_signal(signal.SIGTERM)
+    answer = await calling
+    assert (answer.status_code, answer.json()["code"]) == (503, "service_unavailable")

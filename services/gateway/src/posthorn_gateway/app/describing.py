@@ -15,8 +15,6 @@ from posthorn_gateway.domain.routes import RoutingTable, Service
 
 log = structlog.get_logger(__name__)
 
-_FRESH_SECONDS = 60.0
-_RETRY_SECONDS = 5.0
 _INFO = {
     "title": "Posthorn",
     "version": "1.0",
@@ -32,9 +30,19 @@ _INFO = {
 class Describing:
     """Merges the services' documents; asks for them every minute at most, keeps the last good one of each."""
 
-    def __init__(self, neighbours: Neighbours, table: RoutingTable, *, public_url: str) -> None:
+    def __init__(
+        self,
+        neighbours: Neighbours,
+        table: RoutingTable,
+        *,
+        public_url: str,
+        fresh_seconds: float = 60,
+        retry_seconds: float = 5,
+    ) -> None:
         self._neighbours = neighbours
         self._table = table
+        self._fresh_seconds = fresh_seconds
+        self._retry_seconds = retry_seconds
         self._servers = [{"url": public_url}]
         self._documents: dict[Service, dict[str, Any]] = {}
         self._merged: dict[str, Any] = {}
@@ -46,7 +54,8 @@ class Describing:
         async with self._lock:
             if time.monotonic() >= self._ask_again_at:
                 answers = await asyncio.gather(*(self._ask(service) for service in Service))
-                self._ask_again_at = time.monotonic() + (_FRESH_SECONDS if all(answers) else _RETRY_SECONDS)
+                pause = self._fresh_seconds if all(answers) else self._retry_seconds
+                self._ask_again_at = time.monotonic() + pause
                 self._merged = self._merge()
             return self._merged
 

@@ -96,25 +96,32 @@ class Door:
         """Answer a request that is for a service, or for nobody."""
         route: Route | None = scope.get("route")
         own_headers = list(self._parts.common_headers)
-        with _counted(route, scope["method"]) as outcome:
-            outcome.watch(send)
+        with _counted(route, scope["method"], send) as outcome:
             try:
                 if route is None:
                     raise scope["posthorn.refused"]
                 await self._admit_and_forward(route, scope, receive, outcome.send, own_headers)
             except Refused as error:
-                answer = refusal(error)
-                answer.raw_headers.extend(self._page_headers)
-                answer.raw_headers.extend(item for item in own_headers if item not in self._parts.common_headers)
-                await answer(scope, receive, outcome.send)
-            except StreamClosed:
-                await outcome.send({"type": "http.response.body", "body": b"", "more_body": False})
+                await self._refuse(error, own_headers, scope, receive, outcome.send)
+            except StreamClosed as error:
+                if outcome.has_begun:
+                    await outcome.send({"type": "http.response.body", "body": b"", "more_body": False})
+                else:
+                    await self._refuse(error.instead, own_headers, scope, receive, outcome.send)
             except ClientLeft:
                 outcome.status = _CLIENT_LEFT_STATUS
                 bind_contextvars(client_left=True)
             except AnswerBroken:
                 # Nothing can be said any more; the server closes the connection of an answer without an end.
                 bind_contextvars(answer_broken=True)
+
+    async def _refuse(
+        self, error: Refused, own_headers: OwnHeaders, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        limit_headers = own_headers[len(self._parts.common_headers) :]
+        answer = refusal(error)
+        answer.raw_headers.extend([*self._page_headers, *limit_headers])
+        await answer(scope, receive, send)
 
     async def _admit_and_forward(
         self, route: Route, scope: Scope, receive: Receive, send: Send, own_headers: OwnHeaders
@@ -174,23 +181,21 @@ class Door:
 class _Outcome:
     """Sees the status of an answer on its way out."""
 
-    def __init__(self) -> None:
+    def __init__(self, send: Send) -> None:
         self.status = 500
-        self._send: Send | None = None
-
-    def watch(self, send: Send) -> None:
+        self.has_begun = False
         self._send = send
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-        if self._send is not None:
-            await self._send(message)
+            self.has_begun = True
+        await self._send(message)
 
 
 @contextlib.contextmanager
-def _counted(route: Route | None, method: str) -> Generator[_Outcome]:
-    outcome = _Outcome()
+def _counted(route: Route | None, method: str, send: Send) -> Generator[_Outcome]:
+    outcome = _Outcome(send)
     service = route.service if route else "none"
     # A pipelined request starts in the context of the one before.
     unbind_contextvars("organisation_id", "client_left", "answer_broken")

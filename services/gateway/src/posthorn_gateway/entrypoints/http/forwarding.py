@@ -28,7 +28,11 @@ class AnswerBroken(Exception):
 
 
 class StreamClosed(Exception):
-    """The gateway ends a stream because it is about to stop; the answer only needs its end."""
+    """The gateway ends a stream because it is about to stop; an answer that has begun needs its end."""
+
+    def __init__(self, service: str) -> None:
+        super().__init__(service)
+        self.instead = ServiceUnavailable(service)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +61,7 @@ async def forward(
     """
     content = await body.open()
     started = time.perf_counter()
-    async with _while_wanted(body, closing if request.route.is_stream else None):
+    async with _while_wanted(request.route, body, closing):
         try:
             answer = await upstreams.request(
                 request.route.service,
@@ -101,8 +105,8 @@ def _log_failure(route: Route, code: str, cause: BaseException | None) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _while_wanted(body: RequestBody, closing: asyncio.Event | None) -> AsyncGenerator[None]:
-    """Cancel the block when the client leaves or `closing` is set, and raise ClientLeft or StreamClosed instead."""
+async def _while_wanted(route: Route, body: RequestBody, closing: asyncio.Event) -> AsyncGenerator[None]:
+    """Cancel the block when the client leaves, or a stream has to end; raise ClientLeft or StreamClosed instead."""
     working = asyncio.current_task()
     reason: Exception | None = None
 
@@ -114,8 +118,8 @@ async def _while_wanted(body: RequestBody, closing: asyncio.Event | None) -> Asy
             working.cancel()
 
     watching = [asyncio.create_task(cancel_after(body.client_left(), ClientLeft()))]
-    if closing is not None:
-        watching.append(asyncio.create_task(cancel_after(closing.wait(), StreamClosed())))
+    if route.is_stream:
+        watching.append(asyncio.create_task(cancel_after(closing.wait(), StreamClosed(route.service))))
     try:
         yield
     except asyncio.CancelledError:
