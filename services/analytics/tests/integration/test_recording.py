@@ -19,9 +19,6 @@ from .support import LINKS, NOON, Letter, handle, published, record
 
 pytestmark = pytest.mark.integration
 
-SCANNER = {"User-Agent": "Mozilla/5.0 (compatible; Barracuda Sentinel)"}
-APPLE_PRIVACY = {"User-Agent": "Mozilla/5.0"}
-
 
 @pytest.fixture
 async def letter(container: Container, organisation_id: UUID) -> Letter:
