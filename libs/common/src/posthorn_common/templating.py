@@ -55,19 +55,53 @@ class Template:
     def render(self, context: Mapping[str, Any]) -> str:
         """Return the text. Raises TemplateProblem; `template_too_expensive` when the fuel runs out."""
         try:
-            text: str = self._environment.render_template(_NAME, **_copied(context))
+            text: str = self._environment.render_template(_NAME, **_plain(context))
         except (minijinja.TemplateError, UnicodeError) as error:
             raise _problem(error) from None
-        except Exception as error:  # noqa: BLE001  `contact.pop("x")` raises what Python raises
+        except Exception as error:  # noqa: BLE001  a call of what is no function raises what Python raises
             raise TemplateProblem("template_invalid", f"cannot be rendered: {type(error).__name__}", None) from None
         if len(text) > MAX_OUTPUT_BYTES:
             raise TemplateProblem("template_output_too_large", "renders to more than 2 MiB", None)
         return text
 
 
-def _copied(context: Mapping[str, Any]) -> dict[str, Any]:
-    # A template reaches the methods of a dict: one that is shared must not be emptied by `campaign.clear()`.
-    return {name: value.copy() if type(value) is dict else value for name, value in context.items()}
+class _Absent:
+    """A method that templates do not see."""
+
+    def __get__(self, _instance: object, _owner: type | None = None) -> Any:
+        raise AttributeError
+
+
+class _Fields(dict[str, Any]):
+    """A dictionary as templates may see it: to look things up and to walk through.
+
+    MiniJinja lets templates call the methods of Python values. Those that change or make something are hidden: with
+    them a template could empty what other renderings share, or fill the memory without spending fuel.
+    """
+
+    __slots__ = ()
+
+    def items(self) -> tuple[tuple[str, Any], ...]:  # type: ignore[override]  # a view has methods of its own
+        return tuple(dict.items(self))
+
+    def keys(self) -> tuple[str, ...]:  # type: ignore[override]
+        return tuple(dict.keys(self))
+
+    def values(self) -> tuple[Any, ...]:  # type: ignore[override]
+        return tuple(dict.values(self))
+
+
+for _name in set(dir(dict)) - set(vars(_Fields)):
+    if not _name.startswith("_"):
+        setattr(_Fields, _name, _Absent())
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return _Fields({name: item if type(item) is str else _plain(item) for name, item in value.items()})
+    if isinstance(value, list | tuple):
+        return tuple(_plain(item) for item in value)
+    return value
 
 
 def _problem(error: Exception) -> TemplateProblem:

@@ -61,11 +61,32 @@ def test_no_python_object_is_reachable(source: str) -> None:
     assert "class" not in render(source, x={})
 
 
-@pytest.mark.parametrize("source", ["{{ x.clear() }}", "{{ x.update({'a': 2}) }}", "{{ x.pop('a') }}"])
-def test_what_is_rendered_cannot_be_changed(source: str) -> None:
-    shared = {"a": 1}
-    render(source, x=shared)
-    assert shared == {"a": 1}
+@pytest.mark.parametrize(
+    "call",
+    ["x.clear()", "x.update({'a': 2})", "x.pop('a')", "x.copy()", "x.b.append(1)", "x.b.extend(x.b)", "x.c.clear()",
+     "x.items().mapping.copy()"],
+)  # fmt: skip
+def test_what_is_rendered_can_be_neither_changed_nor_copied(call: str) -> None:
+    shared = {"a": 1, "b": [1, 2], "c": {"d": 1}}
+    with pytest.raises(TemplateProblem):
+        render("{{ " + call + " }}", x=shared)
+    assert shared == {"a": 1, "b": [1, 2], "c": {"d": 1}}
+
+
+def test_a_field_that_is_missing_prints_nothing_whatever_its_name() -> None:
+    assert render("{{ x.copy }}{{ x.update }}{{ x.pop }}{{ x['get'] }}|", x={"a": 1}) == "|"
+
+
+def test_mappings_and_lists_can_be_walked_through() -> None:
+    source = "{% for k, v in x|items %}{{ k }}={{ v|join('+') }} {% endfor %}{{ x.items()|length }} {{ x|tojson }}"
+    assert render(source, html=False, x={"a": [1, 2], "b": [3]}) == 'a=1+2 b=3 2 {"a": [1, 2], "b": [3]}'
+
+
+@pytest.mark.parametrize("source", ["{{ ('a' * 2000000000)|length }}", "{{ (x.b * 1000000000)|length }}"])
+def test_repeating_takes_fuel(source: str) -> None:
+    with pytest.raises(TemplateProblem) as caught:
+        render(source, x={"b": [1, 2]})
+    assert caught.value.code == "template_too_expensive"
 
 
 @pytest.mark.parametrize("source", ["{{ x.pop('b') }}", "{{ x.nothing() }}", "{{ link('one') }}"])
