@@ -118,14 +118,32 @@ def environments(
     }
 
 
+@pytest.fixture(scope="module")
+def confined() -> list[str]:
+    """What to put before a command so that it has a container's rights: read-only root, no capabilities.
+
+    Only root can take rights away like this; for others the list is empty.
+    """
+    script = """
+        mount --make-rprivate / && mount -o remount,ro,bind / && mount -t tmpfs tmpfs /mnt
+        if touch /writable 2>/dev/null; then exit 9; fi
+        export TMPDIR=/mnt
+        exec setpriv --bounding-set=-all --inh-caps=-all --no-new-privs "$@"
+    """
+    prefix = ["unshare", "--mount", "sh", "-ec", script, "confined"]
+    return prefix if subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode == 0 else []
+
+
 @pytest.fixture
-def running(install, environments, commands, service, tmp_path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    """A migrated, started service, and its address."""
+def running(
+    install, environments, confined, commands, service, tmp_path
+) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """A migrated, started service with the rights that its container has, and its address."""
     program, environment = install(service) / f"posthorn-{service}", environments[service]
     if commands(service).migrations is not None:
-        run([program, "migrate"], environment)
+        run([*confined, program, "migrate"], environment)
     with (tmp_path / "log").open("wb") as log:
-        process = subprocess.Popen([program, "run"], cwd="/", env=environment, stdout=log, stderr=log)
+        process = subprocess.Popen([*confined, program, "run"], cwd="/", env=environment, stdout=log, stderr=log)
         try:
             yield process, f"http://127.0.0.1:{environment[f'POSTHORN_{service.upper()}_PORT']}"
         finally:
