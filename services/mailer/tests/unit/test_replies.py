@@ -86,6 +86,7 @@ CASES = [
     # Our fault: never held against the recipient.
     ("rcpt", 550, "5.7.1 rejected by policy", _FAILED, "policy", True, False),
     ("rcpt", 550, "5.7.26 unauthenticated mail from the domain is not accepted", _FAILED, "policy", True, False),
+    ("content", 550, "5.7.26 the sender is not authenticated", _FAILED, "policy", True, False),
     ("content", 550, "5.7.509 DMARC verification failed", _FAILED, "policy", True, False),
     ("rcpt", 550, "5.1.1 Service unavailable, client host blocked using Spamhaus", _FAILED, "policy", True, False),
     ("rcpt", 554, "transaction refused", _FAILED, "policy", True, False),

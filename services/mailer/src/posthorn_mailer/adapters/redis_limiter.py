@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import dataclass
 from uuid import UUID
@@ -20,7 +21,8 @@ _LOCAL = Counter(
 )
 # A bucket holds what the relay takes in this time, so that a short pause of the workers costs no throughput.
 _BURST_SECONDS = 0.5
-_REDIS_AWAY_SECONDS = 1.0
+_REDIS_SECONDS = 0.5
+_REDIS_AWAY_SECONDS = 5.0
 
 # By Redis's own clock: workers' clocks differ.
 _TAKE = """
@@ -62,9 +64,11 @@ class RedisRelayLimiter:
         burst = max(1.0, rate * _BURST_SECONDS)
         if time.monotonic() >= self._away_until:
             try:
-                granted, wait = await self._take(keys=[f"posthorn:mailer:pace:{relay.id}"], args=[rate, burst, wanted])
+                async with asyncio.timeout(_REDIS_SECONDS):
+                    key = f"posthorn:mailer:pace:{relay.id}"
+                    granted, wait = await self._take(keys=[key], args=[rate, burst, wanted])
             except (RedisError, OSError) as error:
-                # Asking a Redis that does not answer costs seconds each time.
+                # Asking a Redis that does not answer costs half a second each time.
                 self._away_until = time.monotonic() + _REDIS_AWAY_SECONDS
                 log.warning("relay_limiter_away", error=type(error).__name__)
             else:

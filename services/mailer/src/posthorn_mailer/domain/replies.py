@@ -149,7 +149,7 @@ RULES: tuple[Rule, ...] = (
     Rule(_LOGIN, _ENVELOPE, code="53[0458]"),
     Rule(_LOGIN, _ENVELOPE, enhanced=r"[45]\.7\.(8|9|11|12|13|14)"),
     Rule(_LOGIN, _ENVELOPE, text=_RELAYING_DENIED),
-    Rule(_LOGIN, _NOT_RCPT, text=_LOGIN_NEEDED),
+    Rule(_LOGIN, _MAIL, text=_LOGIN_NEEDED),
     # Too much at a time: of this recipient domain, or altogether.
     Rule(_GREYLISTED, _AFTER_MAIL, code="4..", text=r"gr[ea]y-?list"),
     Rule(_DOMAIN_SLOW, _AFTER_MAIL, enhanced=r"4\.7\..*"),
