@@ -161,7 +161,9 @@ def upgrade() -> None:
         unique=False,
         postgresql_where=sa.text("status = 'subscribed'"),
     )
-    op.create_index(op.f("ix_subscriptions_contact_id"), "subscriptions", ["contact_id"], unique=False)
+    op.create_index(
+        op.f("ix_subscriptions_contact_id"), "subscriptions", ["contact_id"], unique=False, postgresql_using="hash"
+    )
 
 
 def downgrade() -> None:
