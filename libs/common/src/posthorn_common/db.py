@@ -30,6 +30,8 @@ def create_engine(url: str, *, application_name: str, pool_size: int = 10) -> As
         max_overflow=5,
         pool_timeout=10,
         pool_pre_ping=True,
+        # Errors are logged: what people have entered must not be in them.
+        hide_parameters=True,
         connect_args={
             "server_settings": {
                 "application_name": application_name,
