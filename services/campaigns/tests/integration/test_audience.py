@@ -66,8 +66,8 @@ async def test_a_page_reads_no_more_of_the_lists_than_it_returns(container: Cont
         ids = {"organisation": organisation_id, "list": large}
         await connection.execute(
             sa.text(
-                "INSERT INTO contacts SELECT CAST(lpad(to_hex(n), 32, '0') AS uuid), :organisation, n || '@example.com', "
-                "'', '', '{}', 'active', now(), now() FROM generate_series(1, 50000) AS n"
+                "INSERT INTO contacts SELECT CAST(lpad(to_hex(n), 32, '0') AS uuid), :organisation, "
+                "n || '@example.com', '', '', '{}', 'active', now(), now() FROM generate_series(1, 50000) AS n"
             ),
             ids,
         )

@@ -14,6 +14,8 @@ from posthorn_campaigns.domain.audience import ContactStatus
 from posthorn_common.clock import SystemClock, new_id
 from posthorn_contracts.permissions import Role
 
+from .campaign_support import Office
+
 pytestmark = pytest.mark.integration
 
 
@@ -216,6 +218,20 @@ async def test_a_contact_joins_and_leaves_a_list(
             {"contact_id": contact["id"], "list_ids": [list_id], "campaign_id": None, "method": "api"},
         )
     ]
+
+
+async def test_a_list_is_not_deleted_while_a_campaign_goes_to_it(
+    client: httpx.AsyncClient, headers: Any, organisation_id: UUID
+) -> None:
+    office = Office(client, headers, organisation_id)
+    list_id = await office.a_list()
+    campaign = await office.a_campaign(list_ids=[list_id])
+    await office.act(campaign, "send")
+    answer = await client.delete(f"/v1/lists/{list_id}", headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (409, "list_in_use")
+    assert (await client.get(f"/v1/lists/{list_id}", headers=headers)).status_code == 200
+    await office.act(campaign, "cancel")
+    assert (await client.delete(f"/v1/lists/{list_id}", headers=headers)).status_code == 204
 
 
 async def test_another_organisations_contacts_and_lists_do_not_exist(client: httpx.AsyncClient, sign_in: Any) -> None:

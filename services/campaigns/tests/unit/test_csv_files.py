@@ -232,6 +232,18 @@ def test_an_encoding_that_is_named_is_believed_but_for_utf_8() -> None:
             Transcoder(charset)
 
 
+def test_what_is_broken_in_utf_16_makes_its_row_broken() -> None:
+    transcoder = Transcoder(None)
+    text = "email\nada@example.com\nX\nbob@example.com\n".encode("utf-16").replace("X".encode("utf-16-le"), b"\x00\xdc")
+    made = transcoder.feed(text, last=True)
+    assert read(made, encoding=transcoder.encoding) == [
+        ["email"],
+        ["ada@example.com"],
+        "invalid_encoding",
+        ["bob@example.com"],
+    ]
+
+
 def test_one_bad_byte_does_not_change_the_encoding_of_a_whole_file() -> None:
     text = "email,name\n" + "ada@example.com,Adélaïde\n" * 40
     transcoder = Transcoder(None)

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from posthorn_campaigns.app.ports import NewUnitOfWork
 from posthorn_campaigns.domain.audience import ContactList
-from posthorn_campaigns.domain.errors import ListNotFound
+from posthorn_campaigns.domain.errors import ListInUse, ListNotFound
 from posthorn_common.clock import Clock, new_id
 from posthorn_common.events import event
 from posthorn_contracts.campaigns.v1 import ContactUnsubscribed, ContactUnsubscribedData
@@ -67,9 +67,12 @@ class ManagingLists:
         return changed
 
     async def delete(self, organisation_id: UUID, list_id: UUID) -> None:
-        """Delete a list; its contacts stay. Raises ListNotFound."""
+        """Delete a list; its contacts stay. Raises ListNotFound, ListInUse."""
         async with self._new_unit_of_work() as uow:
+            # In this order: a campaign that is being scheduled holds its lists, and is seen once this got through.
             await uow.lists.delete(organisation_id, list_id)
+            if await uow.lists.is_in_use(organisation_id, list_id):
+                raise ListInUse
 
     async def subscribe(self, organisation_id: UUID, list_id: UUID, contact_id: UUID) -> None:
         """Put a contact on a list, also one who has left it. Idempotent. Raises ListNotFound, ContactNotFound."""

@@ -94,6 +94,10 @@ class Lists(Protocol):
         """Raises ListNotFound."""
         ...
 
+    async def is_in_use(self, organisation_id: UUID, list_id: UUID) -> bool:
+        """Whether a campaign that is scheduled or being sent goes to the list."""
+        ...
+
     async def missing(self, organisation_id: UUID, list_ids: Sequence[UUID]) -> list[UUID]:
         """Return which of the lists do not exist; the others cannot be deleted until the transaction ends."""
         ...

@@ -19,8 +19,6 @@ from posthorn_common.errors import TransientError
 
 log = structlog.get_logger(__name__)
 
-_HEAD_BYTES = PIECE_BYTES
-
 
 @dataclass(frozen=True, slots=True)
 class NewImport:
@@ -44,7 +42,8 @@ class ReceivingImports:
     async def receive(self, organisation_id: UUID, wanted: NewImport, body: AsyncIterator[bytes]) -> Import:
         """Store a file, in short transactions and never whole in memory, and have it imported.
 
-        Nothing is left of a file that does not come in whole. Raises ListNotFound, ImportTooLarge, UnreadableFile,
+        Nothing is left of a file that does not come in whole, or so slowly that it is given up (ImportNotFound).
+        Raises ListNotFound, ImportTooLarge, UnreadableFile,
         MissingEmailColumn, InvalidColumn, DuplicateColumn, TooManyColumns.
         """
         transcoder = Transcoder(wanted.charset)

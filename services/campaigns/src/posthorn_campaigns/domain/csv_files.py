@@ -17,6 +17,7 @@ from posthorn_campaigns.domain.errors import Invalid, UnreadableFile
 MAX_ROW_BYTES = 64 * 1024
 MAX_ROW_LINES = 500
 DELIMITERS = (",", ";", "\t", "|")
+_BROKEN = "\udcff"
 UTF_8, WINDOWS_1252 = "utf-8", "cp1252"
 _BOMS = (
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -224,9 +225,11 @@ class Transcoder:
             wide = _wide_encoding(data)
             if wide:
                 self._decoder = codecs.getincrementaldecoder(wide)(errors="replace")
+            if wide or data.startswith(codecs.BOM_UTF8):
                 self._named = UTF_8
         if self._decoder is not None:
-            return self._decoder.decode(data, final=last).encode(UTF_8, errors="replace")
+            # What is broken there stays broken here, so that its row is rejected.
+            return self._decoder.decode(data, final=last).replace("\ufffd", _BROKEN).encode(UTF_8, "surrogateescape")
         self._count(data, last=last)
         return data
 

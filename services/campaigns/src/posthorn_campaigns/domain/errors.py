@@ -2,8 +2,8 @@
 
 CampaignsError
 ├── NotFound                 ContactNotFound, ListNotFound, ImportNotFound, TemplateNotFound, CampaignNotFound
-├── Conflict                 ContactExists, InvalidTransition, CampaignNotEditable, CampaignRunning, TemplateInUse,
-│                            StaleCampaign, MessageRefused
+├── Conflict                 ContactExists, InvalidTransition, CampaignNotEditable, CampaignRunning, ListInUse,
+│                            TemplateInUse, StaleCampaign, MessageRefused
 ├── TooLarge                 ImportTooLarge
 └── Invalid                  InvalidAttributes, UnreadableFile, MissingEmailColumn, InvalidColumn, DuplicateColumn,
                              TooManyColumns, ScheduleInvalid, TemplateInvalid, NoSuchReference
@@ -125,6 +125,15 @@ class StaleCampaign(Conflict):
 
     def __init__(self) -> None:
         super().__init__("The campaign was changed at the same moment. Read it again.")
+
+
+class ListInUse(Conflict):
+    """A campaign that will be sent, or is being sent, goes to the list."""
+
+    code = "list_in_use"
+
+    def __init__(self) -> None:
+        super().__init__("A campaign that is scheduled or being sent goes to this list.")
 
 
 class TemplateInUse(Conflict):

@@ -232,7 +232,7 @@ def _begins_with(search: str) -> sa.ColumnElement[bool]:
 
 
 def _contact(row: sa.Row[Any]) -> Contact:
-    contact_id, organisation_id, email, first_name, last_name, attributes, status, created_at, updated_at = row
+    contact_id, organisation_id, email, first_name, last_name, attributes, status, created_at, updated_at = tuple(row)
     return Contact(
         id=contact_id,
         organisation_id=organisation_id,

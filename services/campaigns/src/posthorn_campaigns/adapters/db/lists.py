@@ -9,8 +9,9 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from posthorn_campaigns.adapters.db.tables import lists, subscriptions
+from posthorn_campaigns.adapters.db.tables import campaigns, lists, subscriptions
 from posthorn_campaigns.domain.audience import ContactList
+from posthorn_campaigns.domain.campaigns import RUNNING
 from posthorn_campaigns.domain.errors import ListNotFound
 
 _COLUMNS = tuple(column.name for column in lists.columns)
@@ -72,6 +73,15 @@ class SqlLists:
         )
         if not deleted.rowcount:
             raise ListNotFound
+
+    async def is_in_use(self, organisation_id: UUID, list_id: UUID) -> bool:
+        """Whether a campaign that is scheduled or being sent goes to the list."""
+        query = sa.select(sa.literal(1)).where(
+            campaigns.c.organisation_id == organisation_id,
+            campaigns.c.status.in_(RUNNING),
+            sa.any_(campaigns.c.list_ids) == list_id,
+        )
+        return (await self._connection.execute(query.limit(1))).scalar() is not None
 
     async def missing(self, organisation_id: UUID, list_ids: Sequence[UUID]) -> list[UUID]:
         """Return which of the lists do not exist; the others cannot be deleted until the transaction ends."""

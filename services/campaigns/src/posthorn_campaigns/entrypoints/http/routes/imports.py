@@ -14,6 +14,7 @@ from fastapi.responses import StreamingResponse
 from starlette.requests import ClientDisconnect
 
 from posthorn_campaigns.app.receiving_imports import NewImport
+from posthorn_campaigns.domain.errors import ImportTooLarge
 from posthorn_campaigns.domain.imports import ImportMode
 from posthorn_campaigns.entrypoints.http.deps import ContactsReader, ContactsWriter, Services
 from posthorn_campaigns.entrypoints.http.schemas_audience import ImportAnswer, RejectedRowAnswer
@@ -64,6 +65,8 @@ async def import_contacts(
     is wrong is reported and the rest imported. An import never lifts an unsubscribe: contacts who are not active stay
     so, and nobody is put back on a list that they have left.
     """
+    if int(request.headers.get("content-length", "0")) > services.settings.import_max_bytes:
+        raise ImportTooLarge(services.settings.import_max_bytes)
     wanted = NewImport(
         list_id=list_id,
         mode=mode,

@@ -51,10 +51,10 @@ async def change_list(list_id: UUID, body: ListChangeRequest, caller: ContactsWr
 
 
 @router.delete(
-    "/v1/lists/{list_id}", operation_id="delete_list", status_code=204, responses=responses(401, 403, 404, 422)
+    "/v1/lists/{list_id}", operation_id="delete_list", status_code=204, responses=responses(401, 403, 404, 409, 422)
 )
 async def delete_list(list_id: UUID, caller: ContactsWriter, services: Services) -> None:
-    """Delete a list. Its contacts stay; an import into it fails."""
+    """Delete a list. Its contacts stay; an import into it fails. Refused while a campaign goes to it."""
     await services.managing_lists.delete(caller.organisation_id, list_id)
 
 
