@@ -64,10 +64,13 @@ SignIn = Callable[..., Headers]
 
 @pytest.fixture
 def sign_in() -> SignIn:
-    """Return headers of a user of an organisation (a new one if none is named), owner or of another role."""
+    """Return headers of a caller of an organisation (a new one if none is named), by role or by its very scopes."""
 
-    def headers(organisation_id: UUID | None = None, role: Role = Role.OWNER) -> Headers:
-        token = MINT.access_token(organisation_id or new_id(), ROLE_PERMISSIONS[role])
+    def headers(
+        organisation_id: UUID | None = None, role: Role = Role.OWNER, scopes: frozenset[str] | None = None
+    ) -> Headers:
+        granted = ROLE_PERMISSIONS[role] if scopes is None else scopes
+        token = MINT.access_token(organisation_id or new_id(), granted)
         return {"Authorization": f"Bearer {token}"}
 
     return headers

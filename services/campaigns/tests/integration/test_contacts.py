@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from posthorn_campaigns.bootstrap import Container
 from posthorn_campaigns.domain.audience import ContactStatus
 from posthorn_common.clock import SystemClock, new_id
-from posthorn_contracts.permissions import Role
+from posthorn_contracts.permissions import Permission, Role
 
 from .campaign_support import Office
 
@@ -286,3 +286,20 @@ async def test_who_may_only_read_changes_nothing(client: httpx.AsyncClient, sign
         answer = await client.request(method, path, headers=viewer)
         assert (answer.status_code, answer.json()["code"]) == (403, "permission_missing"), (method, path)
         assert (await client.request(method, path)).status_code == 401, (method, path)
+
+
+async def test_who_may_not_read_contacts_reads_nothing(client: httpx.AsyncClient, sign_in: Any) -> None:
+    some, reporter = new_id(), sign_in(scopes=frozenset({Permission.STATISTICS_READ}))
+    for path in (
+        "/v1/contacts",
+        f"/v1/contacts/{some}",
+        "/v1/lists",
+        f"/v1/lists/{some}",
+        "/v1/imports",
+        f"/v1/imports/{some}",
+        f"/v1/imports/{some}/errors",
+        f"/v1/imports/{some}/errors.csv",
+    ):
+        answer = await client.get(path, headers=reporter)
+        assert (answer.status_code, answer.json()["code"]) == (403, "permission_missing"), path
+        assert (await client.get(path)).status_code == 401, path

@@ -13,6 +13,7 @@ import httpx
 import psutil
 import pytest
 import sqlalchemy as sa
+from prometheus_client import REGISTRY
 
 from posthorn_campaigns.bootstrap import Container
 from posthorn_campaigns.domain.imports import MAX_STORED_ERRORS
@@ -57,6 +58,10 @@ def finish(client: httpx.AsyncClient, container: Container, headers: Any) -> Cal
     return call
 
 
+def _created_rows() -> float:
+    return REGISTRY.get_sample_value("posthorn_import_rows_total", {"outcome": "created"}) or 0
+
+
 def _counts(job: Json) -> dict[str, int]:
     return {name: job[name] for name in ("rows_read", "created", "updated", "unchanged", "rejected")}
 
@@ -73,8 +78,15 @@ async def _pieces(container: Container, organisation_id: UUID) -> int:
 
 
 async def test_a_file_is_imported_into_a_list(
-    client: httpx.AsyncClient, container: Container, headers: Any, list_id: str, upload: Upload, finish: Any
+    client: httpx.AsyncClient,
+    container: Container,
+    headers: Any,
+    organisation_id: UUID,
+    list_id: str,
+    upload: Upload,
+    finish: Any,
 ) -> None:
+    before = _created_rows()
     content = b"Email,First Name,city\nAda@Example.com,Ada,Rome\ngrace@example.com,Grace,\n"
     job = await upload(content, list_id=list_id)
     assert (job["status"], job["list_id"], job["mode"], job["bytes_total"]) == ("pending", list_id, "upsert", 72)
@@ -87,7 +99,8 @@ async def test_a_file_is_imported_into_a_list(
     contacts = await _contacts(client, headers, list_id=list_id)
     assert contacts["ada@example.com"]["attributes"] == {"city": "Rome"}
     assert contacts["grace@example.com"]["attributes"] == {}
-    assert await _pieces(container, UUID(int=UUID(job["id"]).int)) == 0, "the file is dropped"
+    assert await _pieces(container, organisation_id) == 0, "the file is dropped"
+    assert _created_rows() == before + 2
 
 
 async def test_an_import_again_changes_what_is_new_and_never_lifts_an_unsubscribe(

@@ -36,7 +36,7 @@ _CSV_BODY: dict[str, Any] = {
         },
     }
 }
-_Delimiter = Literal[",", ";", "|", "tab"]
+_Delimiter = Literal[",", ";", "|", "\t", "tab"]
 _ERRORS_PER_QUERY = 1000
 _FORMULA_BEGINS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
