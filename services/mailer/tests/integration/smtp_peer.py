@@ -94,6 +94,11 @@ class Peer:
                 if not await self._answer("dot", "250 2.0.0 queued", writer):
                     return
 
+    @staticmethod
+    def pause_reading(writer: asyncio.StreamWriter) -> None:
+        """Let the client's next bytes wait in its own buffers."""
+        writer.transport.pause_reading()
+
     def _ehlo(self) -> str:
         return "\r\n".join(["250-peer", *(f"250-{name}" for name in self.extensions), "250 HELP"])
 

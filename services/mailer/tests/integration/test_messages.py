@@ -23,7 +23,7 @@ from posthorn_local.ports import free_ports
 from posthorn_local.testing.smtp import RecordingSmtpServer
 from posthorn_mailer.adapters.db.tables import messages
 from posthorn_mailer.bootstrap import Container, bootstrap
-from posthorn_mailer.domain.messages import MessageClosing, MessageStatus
+from posthorn_mailer.domain.messages import TRANSITIONS, MessageClosing, MessageStatus
 from posthorn_mailer.domain.replies import Stage, replied
 from posthorn_mailer.entrypoints.http.app import build_app
 from posthorn_mailer.entrypoints.message_worker import run_message_reconciler, run_message_worker
@@ -215,6 +215,9 @@ async def test_what_arrives_is_exactly_what_was_asked_for(office: Office, smtp_s
     )
     sent = await office.send(message_id)
     assert (sent["status"], sent["smtp_code"], sent["reply"], sent["attempts"]) == ("sent", 250, "2.0.0 OK", 1)
+    async with office.container.engine.connect() as connection:
+        kept = (await connection.execute(sa.select(messages).where(messages.c.id == message_id))).one()
+    assert (kept.html, kept.text) == (None, ""), "its content is not kept"
     (recorded,) = smtp_server.messages
     assert (recorded.envelope_from, recorded.envelope_to) == ("ada@xn--bcher-kva.example", ("ada@example.com",))
     message = recorded.message
@@ -383,6 +386,43 @@ async def test_a_message_whose_relay_is_gone_fails_and_says_so(
     assert (await office.client.delete(f"/v1/relays/{relay['id']}", headers=office.headers)).status_code == 204
     failed = await office.send(message_id)
     assert (failed["status"], failed["reply"]) == ("failed", "The organisation has no such relay to send through.")
+
+
+@pytest.mark.parametrize("current", list(MessageStatus))
+async def test_the_database_allows_the_steps_of_the_table_and_no_others(office: Office, current: MessageStatus) -> None:
+    await office.add_relay(1)
+    new_unit_of_work = office.container.sending_messages._new_unit_of_work
+    allowed = set()
+    for requested in set(MessageStatus) - {MessageStatus.PENDING}:  # nothing asks for that
+        message_id, attempt_id = await office.accept(), new_id()
+        due = _past(1) if current in {MessageStatus.PENDING, MessageStatus.DEFERRED} else None
+        lease = _past(1) if current is MessageStatus.SENDING else None
+        await office.set(message_id, status=current, attempt_id=attempt_id, next_attempt_at=due, lease_until=lease)
+        await _request(new_unit_of_work, office, message_id, attempt_id, requested)
+        if (await office.get(message_id))["status"] == requested != current:
+            allowed.add(requested)
+    assert allowed == TRANSITIONS[current]
+
+
+async def _request(
+    new_unit_of_work: Any, office: Office, message_id: UUID, attempt_id: UUID, requested: MessageStatus
+) -> None:
+    """Do what would bring a message to a status."""
+    if requested is MessageStatus.SUPPRESSED:
+        body = {"emails": ["ada@example.com"], "reason": "complaint"}
+        await office.client.post("/v1/suppressions", json=body, headers=office.headers)
+    async with new_unit_of_work() as uow:
+        if requested in {MessageStatus.SENDING, MessageStatus.SUPPRESSED}:
+            await uow.messages.open(message_id, attempt_id, 60)
+        else:
+            delay = 1.0 if requested is MessageStatus.DEFERRED else None
+            attempt = replied(Stage.RCPT, 450, "x")
+            closing = MessageClosing(requested, attempt, None, counted=True, delay_seconds=delay, suppress=False)
+            await uow.messages.close(message_id, attempt_id, closing)
+            if requested is MessageStatus.FAILED:
+                await uow.messages.fail(message_id, "x")
+    if requested is MessageStatus.SUPPRESSED:
+        await office.client.delete("/v1/suppressions/ada%40example.com", headers=office.headers)
 
 
 # Workers.

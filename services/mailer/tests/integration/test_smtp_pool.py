@@ -45,6 +45,28 @@ async def test_a_reply_too_many_is_never_credited_to_the_next_command() -> None:
     assert peer.connections == 2
 
 
+async def test_a_relay_that_answers_before_the_end_of_the_content_gets_no_rest_of_it_as_commands() -> None:
+    async with Peer().listening() as peer, a_transport() as transport:
+        original = peer._answer
+
+        async def too_soon(step: str, default: str, writer: asyncio.StreamWriter) -> bool:
+            going_on = await original(step, default, writer)
+            if step == "DATA":
+                peer.pause_reading(writer)
+                await asyncio.sleep(0.1)
+                writer.write(b"552 5.3.4 too large\r\n")
+                await writer.drain()
+            return going_on
+
+        peer._answer = too_soon  # type: ignore[method-assign]
+        relay = a_relay(peer.port)
+        content = b"Subject: x\r\n\r\n" + (b"y" * 900 + b"\r\n") * 20_000
+        attempt = await transport.send(relay, a_message(content=content))
+        assert (attempt.stage, attempt.code) == (Stage.CONTENT, 552)
+        await transport.send(relay, a_message(content=content))
+    assert peer.connections == 2
+
+
 async def test_what_comes_unasked_between_messages_is_never_credited() -> None:
     async with Peer({"MAIL": ["250 ok", "550 5.7.1 no"]}).listening() as peer, a_transport() as transport:
         relay = a_relay(peer.port)

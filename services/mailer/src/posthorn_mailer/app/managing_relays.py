@@ -79,7 +79,8 @@ class ManagingRelays:
             )
             if is_default:
                 await uow.relays.clear_default(organisation_id)
-            await uow.relays.add(relay, self._sealed(relay.id, wanted.password))
+            password = wanted.password if wanted.username is not None else None
+            await uow.relays.add(relay, self._sealed(relay.id, password))
         return relay
 
     async def get(self, organisation_id: UUID, relay_id: UUID) -> Relay:

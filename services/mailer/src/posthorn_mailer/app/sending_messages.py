@@ -11,6 +11,7 @@ from datetime import datetime
 from uuid import UUID
 
 import structlog
+from prometheus_client import Counter
 
 from posthorn_common.addresses import InvalidAddress, normalise_address
 from posthorn_common.clock import Clock, new_id
@@ -29,12 +30,24 @@ from posthorn_mailer.domain.errors import (
     NoSender,
     RelayNotFound,
 )
-from posthorn_mailer.domain.messages import Letter, Message, MessageClosing, NewMessage, OpenedMessage, settle_message
+from posthorn_mailer.domain.messages import (
+    Letter,
+    Message,
+    MessageClosing,
+    MessageStatus,
+    NewMessage,
+    OpenedMessage,
+    settle_message,
+)
 from posthorn_mailer.domain.relays import Relay
 from posthorn_mailer.domain.replies import Attempt, Stage, replied
 from posthorn_mailer.domain.suppressions import Suppression, SuppressionReason
 
 log = structlog.get_logger(__name__)
+
+_ATTEMPTED = Counter(
+    "posthorn_messages_attempted_total", "Attempts to send single messages, by what became of them.", ["status"]
+)
 
 SEND_MESSAGE = "send_message"
 LEASE_SECONDS = 60.0
@@ -77,7 +90,8 @@ class AcceptingMessages:
         stored, before = known
         if before != fingerprint:
             raise IdempotencyKeyReused
-        await self._bell.ring(stored.id, stored.attempts)
+        if stored.status is MessageStatus.PENDING:
+            await self._bell.ring(stored.id, stored.attempts)
         return stored
 
     def _new_message(self, wanted: TransactionalMessage, fingerprint: bytes, relay: Relay) -> NewMessage:
@@ -221,6 +235,7 @@ class SendingMessages:
                     organisation_id, email, SuppressionReason.HARD_BOUNCE, None, "message", self._clock.now()
                 )
                 await uow.suppressions.add([dead])
+        _ATTEMPTED.labels(closing.status).inc()
         if not recorded:
             log.warning("message_lease_lost", message_id=str(opened.id), status=closing.status)
 

@@ -48,11 +48,13 @@ RETURNING m.*, extract(epoch FROM m.expires_at - clock_timestamp())::float8 AS e
 """).bindparams(sa.bindparam("attempt_id", type_=sa.Uuid), sa.bindparam("id", type_=sa.Uuid))
 
 _DOUBT_ABANDONED = sa.text("""
-UPDATE messages SET status = 'ambiguous', finished_at = clock_timestamp(), lease_until = NULL, cause = 'relay'
+UPDATE messages SET status = 'ambiguous', finished_at = clock_timestamp(), lease_until = NULL, cause = 'relay',
+    html = NULL, text = ''
 WHERE status = 'sending' AND lease_until < clock_timestamp()
 """)
 _EXPIRE = sa.text("""
-UPDATE messages SET status = 'failed', finished_at = clock_timestamp(), next_attempt_at = NULL
+UPDATE messages SET status = 'failed', finished_at = clock_timestamp(), next_attempt_at = NULL,
+    html = NULL, text = ''
 WHERE status IN ('pending', 'deferred') AND expires_at <= clock_timestamp()
 """)
 
@@ -153,6 +155,8 @@ class SqlMessages:
             "lease_until": None,
             "next_attempt_at": None if delay is None else _after(delay),
             "finished_at": _NOW if delay is None else None,
+            # What was in it is nobody's business once it is over.
+            **({"html": None, "text": ""} if delay is None else {}),
         }
         change = sa.update(messages).where(
             messages.c.id == message_id, messages.c.attempt_id == attempt_id, messages.c.status.in_(states)
@@ -161,7 +165,15 @@ class SqlMessages:
 
     async def fail(self, message_id: UUID, reply: str) -> None:
         """Give up a message that is not being sent."""
-        values = {"status": "failed", "finished_at": _NOW, "next_attempt_at": None, "reply": reply, "cause": "relay"}
+        values = {
+            "status": MessageStatus.FAILED,
+            "finished_at": _NOW,
+            "next_attempt_at": None,
+            "reply": reply,
+            "cause": "relay",
+            "html": None,
+            "text": "",
+        }
         await self._connection.execute(sa.update(messages).where(*_waiting(message_id)).values(values))
 
     async def postpone(self, message_id: UUID, seconds: float) -> None:

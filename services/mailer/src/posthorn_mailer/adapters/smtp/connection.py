@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import re
 import time
@@ -85,7 +86,10 @@ class SmtpConnection:
             code, text = await protocol.read_response(timeout=timeouts.content)
         except FAILURES as error:
             self._fail(Stage.CONTENT, error)
-        return self._checked(Stage.CONTENT, code, text, expected=2)
+        attempt = self._checked(Stage.CONTENT, code, text, expected=2)
+        if protocol.transport is not None and self._has_unsent(protocol.transport):
+            self.abort()
+        return attempt
 
     async def _command(self, stage: Stage, command: bytes, *, seconds: float, expected: int = 2) -> Attempt:
         try:
@@ -110,6 +114,11 @@ class SmtpConnection:
         protocol = self._client.protocol
         # aiosmtplib keeps what came after the reply and would take it for the reply to the next command.
         return protocol is None or bool(protocol._buffer)  # noqa: SLF001
+
+    @staticmethod
+    def _has_unsent(transport: asyncio.BaseTransport) -> bool:
+        # A relay that answers before it has heard us out might take the rest of the content for commands.
+        return isinstance(transport, asyncio.WriteTransport) and transport.get_write_buffer_size() > 0
 
     def _fail(self, stage: Stage, error: Exception) -> NoReturn:
         self.abort()

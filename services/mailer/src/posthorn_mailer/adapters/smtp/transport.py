@@ -96,6 +96,9 @@ class SmtpMailTransport:
         except Ended as end:
             _CONNECTIONS.labels(f"failed_{end.attempt.stage}").inc()
             return end.attempt
+        except Exception as error:  # a defect of ours; nothing of the message has been said
+            log.exception("smtp_client_failed", relay_id=str(relay.id))
+            return unanswered(Stage.CONNECT, f"Our own error: {type(error).__name__}")
         _CONNECTIONS.labels("opened").inc()
         return await self._deliver(connection, pool, message)
 
