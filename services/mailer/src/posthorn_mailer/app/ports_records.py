@@ -81,7 +81,10 @@ class Suppressions(Protocol):
         ...
 
     async def erase_contact(self, organisation_id: UUID, contact_id: UUID, at: datetime) -> None:
-        """Drop the contact's addresses everywhere; of suppressions keep a keyed hash."""
+        """Drop the contact's addresses from suppressions and finished messages; keep a keyed hash of suppressions.
+
+        The addresses are looked up in the contact's deliveries: blank those afterwards.
+        """
         ...
 
     async def reinstate(self, organisation_id: UUID, emails: Sequence[str], at: datetime) -> int:

@@ -122,7 +122,7 @@ class SqlSuppressions:
             )
 
     async def erase_contact(self, organisation_id: UUID, contact_id: UUID, at: datetime) -> None:
-        """Drop the contact's addresses everywhere; of suppressions keep a keyed hash."""
+        """Drop the contact's addresses from suppressions and finished messages; keep a keyed hash of suppressions."""
         await self.suppress_contact(organisation_id, contact_id, "erased", at)
         emails = await self._addresses(organisation_id, contact_id)
         if not emails:
@@ -142,7 +142,6 @@ class SqlSuppressions:
                 for row in rows
             ]
             await self._connection.execute(insert(erased_suppressions).on_conflict_do_nothing(), kept)
-        await self._erase_deliveries(organisation_id, contact_id)
         blank = {"to_email": "", "subject": "", "html": None, "text": "", "reply": None}
         await self._connection.execute(
             sa.update(messages)
@@ -186,14 +185,6 @@ class SqlSuppressions:
             suppressions.c.organisation_id == organisation_id, suppressions.c.contact_id == contact_id
         )
         return list(await self._connection.scalars(delivered.union(suppressed)))
-
-    async def _erase_deliveries(self, organisation_id: UUID, contact_id: UUID) -> None:
-        of_organisation = sa.select(sends.c.id).where(sends.c.organisation_id == organisation_id)
-        await self._connection.execute(
-            sa.update(deliveries)
-            .where(deliveries.c.send_id.in_(of_organisation), deliveries.c.contact_id == contact_id)
-            .values(email="", fields="{}", reply=None)
-        )
 
     def _hash(self, organisation_id: UUID, email: str) -> bytes:
         return hmac.new(self._hash_key, organisation_id.bytes + email.encode(), hashlib.sha256).digest()
