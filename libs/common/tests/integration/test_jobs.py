@@ -254,3 +254,14 @@ async def test_a_redis_that_may_lose_jobs_is_refused_in_production_only(own_valk
 async def _idle(queue) -> bool:
     counts = await queue.counts()
     return counts.waiting == counts.active == 0
+
+
+async def test_a_consumer_that_starts_without_redis_waits_for_it_until_it_is_told_to_stop():
+    queue = BullJobQueue("redis://127.0.0.1:1/0", "waiting")
+    stop = asyncio.Event()
+    consuming = asyncio.create_task(queue.consume(lambda job: asyncio.sleep(0), concurrency=1, stop=stop))
+    done, _pending = await asyncio.wait((consuming,), timeout=0.5)
+    assert not done
+    stop.set()
+    await consuming
+    await queue.close()

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 import uvicorn
 from fastapi import Depends, FastAPI, HTTPException
 
-from posthorn_common.clock import new_id
+from posthorn_common.clock import SystemClock, new_id
 from posthorn_common.http.identity import Identity, internal_caller
 from posthorn_contracts.campaigns.internal_v1 import AudienceMember, AudiencePage, CampaignContent
 from posthorn_contracts.envelope import EVENTS, Event
@@ -22,7 +22,11 @@ from posthorn_contracts.mailer.v1 import DeliveriesRecorded, DeliveryRecord
 from posthorn_local.ports import free_ports
 from posthorn_mailer.adapters.db.tables import batches, deliveries, metadata, relays, sends
 from posthorn_mailer.app.controlling import Order
-from posthorn_mailer.bootstrap import Container
+from posthorn_mailer.app.ports_transport import MailTransport, OutgoingMessage
+from posthorn_mailer.app.sending import SendingBatches
+from posthorn_mailer.bootstrap import Container, sending_parts
+from posthorn_mailer.domain.relays import Relay
+from posthorn_mailer.domain.replies import Attempt
 from posthorn_mailer.entrypoints.roles import roles
 
 AnyEvent = TypeVar("AnyEvent", bound=Event)
@@ -100,6 +104,35 @@ def members(count: int, *, domain: str = "example.com") -> list[AudienceMember]:
     ]
 
 
+class Gate:
+    """A transport that can hold messages up on their way to the relay, or on the way back."""
+
+    def __init__(self, transport: MailTransport) -> None:
+        self._transport = transport
+        self.before = asyncio.Event()
+        self.after = asyncio.Event()
+        self.before.set()
+        self.after.set()
+        self.waiting = 0
+        self.passed = 0
+        self.most_at_once = 0
+        self.answer_instead: Attempt | None = None
+
+    async def send(self, relay: Relay, message: OutgoingMessage) -> Attempt:
+        self.waiting += 1
+        self.most_at_once = max(self.most_at_once, self.waiting)
+        try:
+            await self.before.wait()
+            if self.answer_instead is not None:
+                return self.answer_instead
+            attempt = await self._transport.send(relay, message)
+            await self.after.wait()
+            self.passed += 1
+            return attempt
+        finally:
+            self.waiting -= 1
+
+
 @dataclass
 class Office:
     """One organisation's campaigns, and a look behind the counter."""
@@ -107,6 +140,26 @@ class Office:
     container: Container
     campaigns: CampaignsService
     organisation_id: UUID = field(default_factory=new_id)
+
+    def worker(self, **changes: Any) -> tuple[SendingBatches, Gate]:
+        """Return another worker's use cases, with a gate in front of its relays."""
+        container = self.container
+        gate = Gate(container.transport)
+        parts = sending_parts(
+            container.settings.model_copy(update=changes),
+            engine=container.engine,
+            relays=container.relays,
+            transport=gate,
+            limiter=container.limiter,
+            campaigns=container.campaigns,
+            jobs=container.jobs,
+            clock=SystemClock(),
+        )
+        return parts.sending, gate
+
+    async def expire_leases(self) -> None:
+        """Let all leases run out, as if their holders had been silent for long."""
+        await self.execute("UPDATE batches SET lease_until = now() - interval '1 second' WHERE state = 'leased'")
 
     async def clear(self) -> None:
         async with self.container.engine.begin() as connection:

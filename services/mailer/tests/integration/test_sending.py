@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
-from posthorn_contracts.mailer.v1 import SendDrained, SendPlanned
+from posthorn_common.clock import new_id
+from posthorn_contracts.campaigns.internal_v1 import AudienceMember
+from posthorn_contracts.campaigns.v1 import ContactUnsubscribed, ContactUnsubscribedData
+from posthorn_contracts.mailer.v1 import ContactSuppressed, SendDrained, SendPlanned
+from posthorn_local.ports import free_ports
 from posthorn_mailer.adapters.db.tables import batches, deliveries
+from posthorn_mailer.entrypoints.roles import campaign_worker
 
 from .support import Office, eventually, members
 
@@ -35,3 +44,147 @@ async def test_everybody_gets_the_message_once_and_everything_is_told(office: Of
     message = smtp_server.messages_to("reader.7@example.com")[0].message
     assert message["Subject"] == "Hello Reader 7"
     assert message["To"] == "reader.7@example.com"
+
+
+async def test_a_deferred_delivery_is_tried_again_and_sent(office: Office, smtp_server: Any) -> None:
+    audience = members(3)
+    smtp_server.reply_to("reader.1@example.com", "451 4.2.1 mailbox busy", times=2)
+    await office.add_relay(smtp_server.port)
+    campaign_id = office.add_campaign(audience)
+    async with office.working("worker", "scheduler"):
+        await office.start(campaign_id)
+        await eventually(lambda: office.events(SendDrained))
+    rows = {row.email: row for row in await office.rows(deliveries, campaign_id)}
+    assert (rows["reader.1@example.com"].state, rows["reader.1@example.com"].attempts) == ("sent", 3)
+    assert rows["reader.0@example.com"].attempts == 1
+    told = [record for record in await office.records(campaign_id) if record.contact_id == audience[1].contact_id]
+    assert [(one.outcome, one.previous) for one in told] == [("deferred", None), ("sent", "deferred")]
+    assert told[0].smtp_code == 451
+    assert await office.told(campaign_id) == {"sent": 3}
+
+
+async def test_a_delivery_that_is_refused_for_now_for_too_long_fails(office: Office, smtp_server: Any) -> None:
+    smtp_server.reply_to("reader.0@example.com", "451 4.2.1 mailbox busy")
+    worker, _gate = office.worker(retry_horizon_seconds=0.4)
+    campaign_id = await office.plan(members(1), port=smtp_server.port)
+
+    async def failed() -> bool:
+        await worker.send_all_due()
+        return await office.counts(campaign_id) == {"failed": 1}
+
+    await eventually(failed)
+    (row,) = await office.rows(deliveries, campaign_id)
+    assert (row.cause, row.smtp_code, row.enhanced_code) == ("recipient", 451, "4.2.1")
+    assert row.attempts >= 2
+    assert await office.told(campaign_id) == {"failed": 1}
+
+
+async def test_a_dead_address_bounces_is_suppressed_and_not_mailed_by_the_next_campaign(
+    office: Office, smtp_server: Any
+) -> None:
+    audience = members(3)
+    smtp_server.reply_to("reader.1@example.com", "550 5.1.1 no such user")
+    campaign_id = await office.plan(audience, port=smtp_server.port)
+    await office.send_all()
+    assert await office.counts(campaign_id) == await office.told(campaign_id) == {"sent": 2, "bounced": 1}
+    (suppressed,) = await office.events(ContactSuppressed)
+    assert (suppressed.data.contact_id, suppressed.data.reason) == (audience[1].contact_id, "hard_bounce")
+
+    smtp_server.clear()
+    second = office.add_campaign(audience)
+    await office.start(second)
+    await office.container.planning.plan_send(second)
+    await office.send_all()
+    assert await office.counts(second) == await office.told(second) == {"sent": 2, "suppressed": 1}
+    assert smtp_server.messages_to("reader.1@example.com") == []
+
+
+async def test_who_is_suppressed_after_planning_is_not_mailed(office: Office, smtp_server: Any) -> None:
+    audience = members(4)
+    campaign_id = await office.plan(audience, port=smtp_server.port)
+    await office.execute(
+        "INSERT INTO suppressions (organisation_id, email, reason, source, created_at)"
+        " VALUES (:organisation, 'reader.0@example.com', 'manual', 'api', now())",
+        organisation=office.organisation_id,
+    )
+    left = ContactUnsubscribed.about(
+        audience[1].contact_id,
+        id=new_id(),
+        organisation_id=office.organisation_id,
+        occurred_at=datetime.now(UTC),
+        data=ContactUnsubscribedData(contact_id=audience[1].contact_id, method="one_click"),
+    )
+    await office.container.suppressing.on_contact_unsubscribed(left, "mailer")
+    await office.send_all()
+    assert await office.counts(campaign_id) == await office.told(campaign_id) == {"sent": 2, "suppressed": 2}
+    assert {to for message in smtp_server.messages for to in message.envelope_to} == {
+        "reader.2@example.com",
+        "reader.3@example.com",
+    }
+
+
+async def test_a_message_that_cannot_be_made_fails_alone(office: Office, smtp_server: Any) -> None:
+    audience = [
+        AudienceMember(contact_id=new_id(), email=f"r{n}@example.com", fields={"n": n}) for n in (3, 100_000, 4)
+    ]
+    await office.add_relay(smtp_server.port)
+    campaign_id = office.add_campaign(audience, text="{% for i in range(contact.n) %}{{ i }}{% endfor %}")
+    await office.start(campaign_id)
+    await office.container.planning.plan_send(campaign_id)
+    await office.send_all()
+    assert await office.counts(campaign_id) == {"sent": 2, "failed": 1}
+    row = (await office.rows(deliveries, campaign_id))[1]
+    assert (row.cause, row.smtp_code) == ("content", None)
+    assert "too many steps" in row.reply
+
+
+async def test_the_relays_pace_is_kept(office: Office, smtp_server: Any) -> None:
+    campaign_id = await office.plan(members(12), port=smtp_server.port, relay={"messages_per_second": 10.0})
+    began = time.monotonic()
+    await office.send_all()
+    assert await office.counts(campaign_id) == {"sent": 12}
+    assert time.monotonic() - began > 0.5, "a burst of half a second, then one every tenth"
+
+
+async def test_sending_goes_on_while_redis_is_away(
+    office: Office, smtp_server: Any, new_container: Any, campaigns: Any
+) -> None:
+    async with new_container(redis_url=SecretStr(f"redis://127.0.0.1:{free_ports(1)[0]}/0")) as container:
+        deaf = Office(container, campaigns, office.organisation_id)
+        await deaf.add_relay(smtp_server.port)
+        campaign_id = deaf.add_campaign(members(25))
+        stop = asyncio.Event()
+        working = asyncio.create_task(campaign_worker(container).run(stop))
+        await deaf.start(campaign_id)
+        await eventually(lambda: deaf.events(SendDrained))
+        stop.set()
+        await working
+        assert await deaf.counts(campaign_id) == {"sent": 25}
+
+
+async def test_an_emptied_redis_loses_nothing(office: Office, smtp_server: Any) -> None:
+    campaign_id = await office.plan(members(60), port=smtp_server.port)
+    await office.container.redis.flushdb()
+    async with office.working("worker", "scheduler"):
+        await eventually(lambda: len(smtp_server.messages) > 10)
+        await office.container.redis.flushdb()
+        await eventually(lambda: office.events(SendDrained))
+    assert await office.counts(campaign_id) == {"sent": 60}
+    assert len(smtp_server.messages) == 60
+
+
+async def test_an_erased_contact_is_forgotten_and_not_mailed(office: Office, smtp_server: Any) -> None:
+    audience = members(3)
+    campaign_id = await office.plan(audience, port=smtp_server.port)
+    erased = audience[1].contact_id
+    event_id = new_id()
+    for _ in range(2):
+        await office.container.resolving.erase_contact(event_id, office.organisation_id, erased)
+    await office.send_all()
+    assert await office.counts(campaign_id) == await office.told(campaign_id) == {"sent": 2, "cancelled": 1}
+    (row,) = [row for row in await office.rows(deliveries, campaign_id) if row.contact_id == erased]
+    assert (row.email, row.fields, row.reply) == ("", "{}", None)
+
+    await office.container.resolving.erase_contact(new_id(), office.organisation_id, audience[0].contact_id)
+    row = (await office.rows(deliveries, campaign_id))[0]
+    assert (row.state, row.email, row.fields, row.domain) == ("sent", "", "{}", "example.com")

@@ -20,7 +20,7 @@ from structlog.contextvars import bound_contextvars
 from posthorn_common.context import child_traceparent, correlation_id, traceparent
 from posthorn_common.errors import TransientError
 from posthorn_common.jobs.ports import JobCounts, JobHandler, ReceivedJob
-from posthorn_common.loops import run_every
+from posthorn_common.loops import run_every, stops_within
 
 log = structlog.get_logger(__name__)
 
@@ -40,6 +40,7 @@ _STALLED_CHECK_MILLISECONDS = 10_000
 _MAX_STALLED = 1_000_000
 _FAILED_JOBS_KEPT = 1_000
 _MEASURE_SECONDS = 10.0
+_REDIS_PAUSE_SECONDS = 1.0
 
 _JOB_OPTIONS = {
     "attempts": 1,
@@ -100,6 +101,8 @@ class BullJobQueue:
 
         Raises WorkerEnded if BullMQ's worker gives up: let it end the process.
         """
+        if not await self._redis_answers(stop):
+            return
         worker = self._worker(handler, concurrency)
         running = asyncio.create_task(worker.run())
         stopping = asyncio.create_task(stop.wait())
@@ -149,6 +152,18 @@ class BullJobQueue:
     async def close(self) -> None:
         """Close the connection."""
         await self._queue.close()
+
+    async def _redis_answers(self, stop: asyncio.Event) -> bool:
+        """Wait for Redis, without which BullMQ's worker cannot start; return False if `stop` is set first."""
+        while not stop.is_set():
+            try:
+                await self.ping()
+            except TransientError as error:
+                log.warning("jobs_wait_for_redis", queue=self._name, error=str(error))
+                await stops_within(stop, _REDIS_PAUSE_SECONDS)
+            else:
+                return True
+        return False
 
     def _worker(self, handler: JobHandler, concurrency: int) -> Any:
         async def process(job: Job, _token: str) -> None:

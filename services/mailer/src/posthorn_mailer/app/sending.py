@@ -118,7 +118,10 @@ class SendingBatches:
             while await self.send_batch():
                 pass
 
-        await asyncio.gather(*(send_on() for _ in range(self._policy.batches)))
+        results = await asyncio.gather(*(send_on() for _ in range(self._policy.batches)), return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
 
     async def look_after(self, stop: asyncio.Event) -> None:
         """Keep leases and report outcomes, until `stop` is set and every batch is given back."""

@@ -12,8 +12,8 @@ from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
 import asyncpg
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from posthorn_common.errors import TransientError
 from posthorn_common.outbox import INSERT_SQL
@@ -22,7 +22,7 @@ from posthorn_mailer.domain.sends import SendStatus
 
 _AWAY = (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.OperatorInterventionError,
          asyncpg.InsufficientResourcesError, asyncpg.TransactionRollbackError, asyncpg.QueryCanceledError,
-         DBAPIError)  # fmt: skip
+         SQLAlchemyError)  # fmt: skip
 
 _WRITE = """
 WITH answered AS (
@@ -108,7 +108,7 @@ class SqlLedgerPage:
     def __init__(self, engine: AsyncEngine, horizon_seconds: float) -> None:
         self._engine = engine
         self._horizon_seconds = horizon_seconds
-        self._stack = contextlib.AsyncExitStack()
+        self._connection: AsyncConnection | None = None
         self._driver: asyncpg.Connection | None = None
 
     async def write(self, entry: Entry) -> EntryResult:
@@ -116,14 +116,16 @@ class SqlLedgerPage:
         try:
             return _result(await self._write(entry))
         except _AWAY as error:
-            await self.close()
+            await self.close(broken=True)
             raise TransientError(f"the database is away: {type(error).__name__}") from error
 
-    async def close(self) -> None:
-        """Give the connection back."""
-        self._driver = None
-        await self._stack.aclose()
-        self._stack = contextlib.AsyncExitStack()
+    async def close(self, *, broken: bool = False) -> None:
+        """Give the connection back, or throw it away."""
+        connection, self._connection, self._driver = self._connection, None, None
+        if connection is not None:
+            if broken:
+                await connection.invalidate()
+            await connection.close()
 
     async def _write(self, entry: Entry) -> list[Any]:
         driver = self._driver or await self._connect()
@@ -137,7 +139,7 @@ class SqlLedgerPage:
         return rows
 
     async def _connect(self) -> asyncpg.Connection:
-        connection = await self._stack.enter_async_context(self._engine.connect())
+        self._connection = connection = await self._engine.connect()
         raw: Any = await connection.get_raw_connection()
         driver: asyncpg.Connection = raw.driver_connection
         self._driver = driver

@@ -1,0 +1,123 @@
+"""The audience becomes deliveries once, whoever plans and whatever breaks."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from posthorn_common.errors import TransientError
+from posthorn_contracts.mailer.v1 import SendDrained, SendFailed, SendPlanned
+from posthorn_mailer.adapters.db.tables import batches, deliveries, sends
+
+from .support import CampaignsService, Office, members
+
+pytestmark = pytest.mark.integration
+PORT = 1  # nothing is sent here
+
+
+async def test_planning_that_broke_resumes_after_its_last_page(office: Office, campaigns: CampaignsService) -> None:
+    audience = members(90)
+    await office.add_relay(PORT)
+    campaign_id = office.add_campaign(audience)
+    await office.start(campaign_id)
+    campaigns.broken_after_pages = 2
+    with pytest.raises(TransientError):
+        await office.container.planning.plan_send(campaign_id)
+    assert len(await office.rows(deliveries, campaign_id)) == 50
+    assert await office.phase(campaign_id) == "planning"
+    assert await office.events(SendPlanned) == []
+
+    campaigns.broken_after_pages = None
+    await office.container.planning.plan_next()
+    rows = await office.rows(deliveries, campaign_id)
+    assert [row.contact_id for row in rows] == [member.contact_id for member in audience]
+    assert [row.number for row in rows] == list(range(1, 91))
+    (planned,) = await office.events(SendPlanned)
+    assert planned.data.audience == 90
+    spans = [(row.first_number, row.last_number) for row in await office.rows(batches, campaign_id)]
+    assert sorted(number for first, last in spans for number in range(first, last + 1)) == list(range(1, 91))
+    assert campaigns.calls.count("content") == 1
+
+
+async def test_planning_that_was_killed_is_taken_over_when_its_lease_is_over(
+    office: Office, campaigns: CampaignsService
+) -> None:
+    await office.add_relay(PORT)
+    campaign_id = office.add_campaign(members(40))
+    await office.start(campaign_id)
+    await office.execute("UPDATE sends SET plan_epoch = 1, plan_until = now() + interval '1 minute'")
+    await office.container.planning.plan_send(campaign_id)
+    assert await office.rows(deliveries, campaign_id) == []
+    await office.execute("UPDATE sends SET plan_until = now()")
+    await office.container.planning.plan_send(campaign_id)
+    assert len(await office.rows(deliveries, campaign_id)) == 40
+
+
+async def test_two_planners_write_everybody_once(office: Office) -> None:
+    await office.add_relay(PORT)
+    campaign_id = office.add_campaign(members(120))
+    await office.start(campaign_id)
+    planning = office.container.planning
+    slow = asyncio.create_task(planning.plan_send(campaign_id))
+    for _ in range(5):
+        await asyncio.sleep(0.01)
+        await office.execute("UPDATE sends SET plan_until = now()")
+        await planning.plan_send(campaign_id)
+    await slow
+    assert len(await office.rows(deliveries, campaign_id)) == 120
+    assert len(await office.events(SendPlanned)) == 1
+
+
+async def test_an_empty_audience_is_drained_at_once(office: Office) -> None:
+    campaign_id = await office.plan([], port=PORT)
+    (planned,) = await office.events(SendPlanned)
+    (drained,) = await office.events(SendDrained)
+    assert (planned.data.audience, drained.data.audience, drained.data.sent) == (0, 0, 0)
+    assert await office.phase(campaign_id) == "drained"
+
+
+async def _fails(office: Office, campaign_id: Any, *, relay_id: Any = None) -> str:
+    await office.start(campaign_id, relay_id)
+    await office.container.planning.plan_send(campaign_id)
+    (failed,) = await office.events(SendFailed)
+    assert failed.data.campaign_id == campaign_id
+    assert await office.phase(campaign_id) == "failed"
+    await office.container.planning.plan_send(campaign_id)
+    assert len(await office.events(SendFailed)) == 1
+    return failed.data.reason
+
+
+async def test_without_a_relay_the_send_fails(office: Office) -> None:
+    assert "no relay" in await _fails(office, office.add_campaign(members(1)))
+
+
+async def test_with_a_relay_of_another_organisation_the_send_fails(office: Office) -> None:
+    stranger = Office(office.container, office.campaigns)
+    relay_id = await stranger.add_relay(PORT)
+    assert "does not exist" in await _fails(office, office.add_campaign(members(1)), relay_id=relay_id)
+
+
+async def test_content_that_is_refused_fails_the_send(office: Office, campaigns: CampaignsService) -> None:
+    await office.add_relay(PORT)
+    campaign_id = office.add_campaign(members(1))
+    del campaigns.contents[campaign_id]
+    assert "404" in await _fails(office, campaign_id)
+
+
+async def test_a_template_that_cannot_be_parsed_fails_the_send(office: Office) -> None:
+    await office.add_relay(PORT)
+    reason = await _fails(office, office.add_campaign(members(1), html="<p>\n{% if %}"))
+    assert "line 2" in reason
+
+
+async def test_while_the_campaigns_service_is_away_planning_waits(office: Office, campaigns: CampaignsService) -> None:
+    await office.add_relay(PORT)
+    campaign_id = office.add_campaign(members(5))
+    await office.start(campaign_id)
+    campaigns.broken_after_pages = 0
+    with pytest.raises(TransientError):
+        await office.container.planning.plan_send(campaign_id)
+    (send,) = await office.rows(sends, campaign_id)
+    assert (send.status, send.plan_until) == ("sending", None)
