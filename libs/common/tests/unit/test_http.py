@@ -36,7 +36,11 @@ def _router() -> APIRouter:
 
     @router.get("/things/{thing}")
     async def get_thing(thing: str) -> str:
-        raise {"away": TransientError("no"), "broken": ValueError("secret detail")}.get(thing, ThingNotFound("No 7."))
+        raise {
+            "away": TransientError("no"),
+            "lost": ConnectionRefusedError("secret host"),
+            "broken": ValueError("secret detail"),
+        }.get(thing, ThingNotFound("No 7."))
 
     @router.post("/things")
     async def add_thing(body: dict[str, int]) -> dict[str, int]:
@@ -98,6 +102,13 @@ async def test_an_unexpected_error_says_nothing_of_its_inside(client: httpx.Asyn
 async def test_a_transient_error_asks_to_come_back(client: httpx.AsyncClient) -> None:
     answer = await client.get("/things/away")
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+
+
+async def test_a_lost_connection_is_no_fault_of_ours_either(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/things/lost")
+    assert (answer.status_code, answer.json()["code"]) == (503, "temporarily_unavailable")
+    assert "Retry-After" in answer.headers
+    assert "secret" not in answer.text
 
 
 async def test_invalid_bodies_and_unknown_paths_are_problems(client: httpx.AsyncClient) -> None:
@@ -173,6 +184,16 @@ async def test_readiness_names_what_is_away_but_not_where() -> None:
         assert answer.status_code == 503
         assert answer.json()["checks"] == {"database": "ConnectionError", "redis": "ok"}
         assert (await http.get("/health/live")).status_code == 200
+
+
+async def test_a_service_stays_ready_without_what_it_can_do_without() -> None:
+    app = create_app(
+        AppParts(service="sample", title="Sample", description="", routers=(), side_checks={"rabbitmq": _broken})
+    )
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://sample") as http:
+        answer = await http.get("/health/ready")
+    assert answer.status_code == 200
+    assert (answer.json()["status"], answer.json()["checks"]) == ("degraded", {"rabbitmq": "ConnectionError"})
 
 
 async def test_a_service_that_is_shutting_down_is_not_ready() -> None:

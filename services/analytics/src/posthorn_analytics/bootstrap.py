@@ -12,7 +12,7 @@ import httpx
 import redis.asyncio as redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from posthorn_analytics.adapters.campaigns_links import CampaignsLinkSource
+from posthorn_analytics.adapters.campaigns_client import CampaignsClient
 from posthorn_analytics.adapters.db.recipients import SqlPurge
 from posthorn_analytics.adapters.db.statistics import SqlStatistics
 from posthorn_analytics.adapters.db.tables import outbox
@@ -118,6 +118,7 @@ def _container(settings: Settings, clock: Clock, resources: _Resources) -> Conta
     metrics = PrometheusHitMetrics()
     signal = RedisChangeSignal(resources.redis)
     spill = RedisHitSpill(resources.redis, limit=settings.spilled_hits_limit)
+    campaigns = CampaignsClient(resources.campaigns)
     statistics = SqlStatistics(engine)
     recording = RecordingHits(
         new_unit_of_work=new_unit_of_work,
@@ -148,7 +149,7 @@ def _container(settings: Settings, clock: Clock, resources: _Resources) -> Conta
             resources.service_tokens,
         ),
         signal=signal,
-        following=FollowingCampaigns(new_unit_of_work=new_unit_of_work, signal=signal),
+        following=FollowingCampaigns(new_unit_of_work=new_unit_of_work, directory=campaigns, signal=signal),
         counting=Counting(new_unit_of_work=new_unit_of_work, pseudonyms=pseudonyms, signal=signal),
         erasing=Erasing(
             new_unit_of_work=new_unit_of_work,
@@ -162,7 +163,7 @@ def _container(settings: Settings, clock: Clock, resources: _Resources) -> Conta
         draining_spill=DrainingSpill(recording, spill),
         tracking=Tracking(
             link_secret=link_secret,
-            links=LinkTables(new_unit_of_work=new_unit_of_work, source=CampaignsLinkSource(resources.campaigns)),
+            links=LinkTables(new_unit_of_work=new_unit_of_work, source=campaigns),
             buffer=buffer,
             metrics=metrics,
             clock=clock,

@@ -47,11 +47,12 @@ def serve() -> Callable[..., Any]:
 
 
 class CampaignsService:
-    """The internal route of the campaigns service that analytics calls."""
+    """The internal routes of the campaigns service that analytics calls."""
 
     def __init__(self, mint: Any) -> None:
         self.calls: list[UUID] = []
         self.tables: dict[UUID, dict[str, Any]] = {}
+        self.summaries: dict[UUID, dict[str, Any]] = {}
         self.status = 200
         self.app = FastAPI()
         self.app.state.identity = mint.identity("campaigns")
@@ -64,6 +65,20 @@ class CampaignsService:
             if campaign_id not in self.tables:
                 return JSONResponse({"code": "campaign_not_found"}, status_code=404)
             return JSONResponse(self.tables[campaign_id])
+
+        @self.app.get("/internal/campaigns/{campaign_id}", dependencies=[Depends(internal_caller)])
+        async def summary(campaign_id: UUID) -> JSONResponse:
+            if campaign_id not in self.summaries:
+                return JSONResponse({"code": "campaign_not_found"}, status_code=404)
+            return JSONResponse(self.summaries[campaign_id])
+
+    def has_draft(self, organisation_id: UUID, campaign_id: UUID) -> None:
+        self.summaries[campaign_id] = {
+            "campaign_id": str(campaign_id),
+            "organisation_id": str(organisation_id),
+            "name": "March letter",
+            "created_at": "2026-01-05T12:00:00Z",
+        }
 
     def knows(self, organisation_id: UUID, campaign_id: UUID, links: dict[int, str]) -> None:
         self.tables[campaign_id] = {

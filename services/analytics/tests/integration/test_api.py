@@ -54,8 +54,9 @@ async def test_statistics_are_for_members_who_may_read_them(
 
 @pytest.mark.parametrize("path", PATHS)
 async def test_campaigns_of_another_organisation_do_not_exist(
-    client: httpx.AsyncClient, letter: Letter, headers_of: Any, path: str
+    client: httpx.AsyncClient, letter: Letter, headers_of: Any, campaigns_service: Any, path: str
 ) -> None:
+    campaigns_service.has_draft(letter.organisation_id, letter.campaign_id)
     answers = [
         await client.get(f"/v1/campaigns/{campaign_id}{path}", headers=headers_of(new_id()))
         for campaign_id in (letter.campaign_id, new_id())
@@ -64,6 +65,25 @@ async def test_campaigns_of_another_organisation_do_not_exist(
     documents = [{**answer.json(), "request_id": None} for answer in answers]
     assert documents[0] == documents[1]
     assert (await client.get(f"/v1/campaigns/no-id{path}", headers=headers_of(new_id()))).status_code == 422
+
+
+@pytest.mark.parametrize("path", [path for path in PATHS if path != "/progress"])
+async def test_a_campaign_that_no_event_has_told_of_is_looked_up(
+    client: httpx.AsyncClient, organisation_id: UUID, reader: dict[str, str], campaigns_service: Any, path: str
+) -> None:
+    campaign_id = new_id()
+    campaigns_service.has_draft(organisation_id, campaign_id)
+    answer = await client.get(f"/v1/campaigns/{campaign_id}{path}", headers=reader)
+    assert answer.status_code == 200
+    if path == "/statistics":
+        assert (answer.json()["name"], answer.json()["status"], answer.json()["sent"]) == ("March letter", None, 0)
+
+
+async def test_nothing_is_said_of_an_unknown_campaign_while_nobody_can_be_asked(
+    client: httpx.AsyncClient, reader: dict[str, str]
+) -> None:
+    answer = await client.get(f"/v1/campaigns/{new_id()}/statistics", headers=reader)
+    assert (answer.status_code, answer.json()["code"]) == (503, "temporarily_unavailable")
 
 
 async def test_the_organisation_sees_its_own_campaigns_only(

@@ -49,7 +49,11 @@ async def _publish(container: Container, *events: Event) -> None:
 
 
 async def test_every_event_finds_its_handler(
-    container: Container, client: httpx.AsyncClient, organisation_id: UUID, reader: dict[str, str]
+    container: Container,
+    client: httpx.AsyncClient,
+    organisation_id: UUID,
+    reader: dict[str, str],
+    campaigns_service: Any,
 ) -> None:
     letter = Letter(organisation_id)
     ada, ben = new_id(), new_id()

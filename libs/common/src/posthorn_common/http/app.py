@@ -32,6 +32,7 @@ class AppParts:
     routers: tuple[APIRouter, ...]
     identity: Identity | None = None
     checks: Mapping[str, Check] = field(default_factory=dict)
+    side_checks: Mapping[str, Check] = field(default_factory=dict)
     error_statuses: Mapping[type[Exception], int] = field(default_factory=dict)
     state: Mapping[str, Any] = field(default_factory=dict)
     max_body_bytes: int = ONE_MEBIBYTE
@@ -62,7 +63,7 @@ def create_app(parts: AppParts) -> FastAPI:
     install_problem_handlers(app, parts.error_statuses)
     for router in parts.routers:
         app.include_router(router)
-    app.include_router(health_router(parts.service, parts.checks))
+    app.include_router(health_router(parts.service, parts.checks, parts.side_checks))
     _measure(app)
     app.add_middleware(RequestContextMiddleware)
     _document_problems(app)

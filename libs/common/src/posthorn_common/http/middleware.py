@@ -7,17 +7,23 @@ import time
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bound_contextvars
 
 from posthorn_common.clock import new_id
 from posthorn_common.context import child_traceparent
-from posthorn_common.http.problems import problem_response
+from posthorn_common.http.problems import problem_response, temporarily_unavailable
+from posthorn_common.transient import is_transient
 
 log = structlog.get_logger("posthorn.http")
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._\-]{8,128}")
 _QUIET_PATHS = ("/health/", "/metrics")
+
+
+def _internal_error() -> Response:
+    return problem_response(500, "internal_error", "Something went wrong on our side.")
 
 
 class RequestContextMiddleware:
@@ -55,22 +61,29 @@ class RequestContextMiddleware:
         failed = False
         try:
             await self._app(scope, receive, send_with_id)
-        except Exception:
+        except Exception as error:
             failed = True
-            _log_request(scope, status or 500, started, failed=True)
+            away = is_transient(error)
+            _log_request(scope, status or (503 if away else 500), started, error)
             if status:
                 raise  # the answer has begun: all that is left is to break the connection
-            answer = problem_response(500, "internal_error", "Something went wrong on our side.")
+            answer = temporarily_unavailable() if away else _internal_error()
             await answer(scope, receive, send_with_id)
         finally:
             if not failed:
-                _log_request(scope, status, started, failed=False)
+                _log_request(scope, status, started)
 
 
-def _log_request(scope: Scope, status: int, started: float, *, failed: bool) -> None:
+def _log_request(scope: Scope, status: int, started: float, error: Exception | None = None) -> None:
     if scope["path"].startswith(_QUIET_PATHS):
         return
-    write = log.exception if failed else log.info
+    facts: dict[str, object] = {}
+    write = log.info
+    if error is not None:
+        # What is away is known by its kind; anything else has to be looked into.
+        away = is_transient(error)
+        write = log.warning if away else log.error
+        facts = {"error": type(error).__name__, "exc_info": None if away else error}
     write(
         "request_served",
         method=scope["method"],
@@ -78,4 +91,5 @@ def _log_request(scope: Scope, status: int, started: float, *, failed: bool) -> 
         route=getattr(scope.get("route"), "path", None) or "unrouted",
         status=status,
         duration_seconds=round(time.perf_counter() - started, 6),
+        **facts,
     )

@@ -94,6 +94,13 @@ def problem_response(
     )
 
 
+def temporarily_unavailable() -> JSONResponse:
+    """Return the answer while the database or another service is away."""
+    return problem_response(
+        503, "temporarily_unavailable", "A part of the system is away. Try again.", headers={"Retry-After": "5"}
+    )
+
+
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return the OpenAPI `responses` of problems with these statuses."""
     return {
@@ -154,6 +161,4 @@ async def _on_http_exception(_request: Request, error: Exception) -> JSONRespons
 
 async def _on_transient_error(_request: Request, error: Exception) -> JSONResponse:
     log.warning("request_failed_for_now", error=str(error))
-    return problem_response(
-        503, "temporarily_unavailable", "A part of the system is away. Try again.", headers={"Retry-After": "5"}
-    )
+    return temporarily_unavailable()

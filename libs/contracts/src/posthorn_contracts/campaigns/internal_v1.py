@@ -1,5 +1,6 @@
 """Internal HTTP answers of the campaigns service, version 1.
 
+`GET /internal/campaigns/{id}` → `CampaignSummary`
 `GET /internal/campaigns/{id}/content` → `CampaignContent`
 `GET /internal/campaigns/{id}/audience?cursor=&limit=` → `AudiencePage`
 `GET /internal/campaigns/{id}/links` → `CampaignLinks`
@@ -10,13 +11,22 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from posthorn_contracts.campaigns.v1 import TrackedLink
 
 
 class Answer(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class CampaignSummary(Answer):
+    """That a campaign exists, in whatever state, and whose it is."""
+
+    campaign_id: UUID
+    organisation_id: UUID
+    name: str
+    created_at: AwareDatetime
 
 
 class CampaignContent(Answer):

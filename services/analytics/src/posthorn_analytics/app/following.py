@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from posthorn_analytics.app.ports import ChangeSignal, Fact, NewUnitOfWork
+from posthorn_analytics.app.ports import CampaignDirectory, ChangeSignal, Fact, NewUnitOfWork
 from posthorn_analytics.domain.campaigns import CampaignStatus
+from posthorn_analytics.domain.errors import CampaignNotFound
 from posthorn_contracts.campaigns.v1 import (
     CampaignCancelled,
     CampaignCompleted,
@@ -31,9 +32,24 @@ StatusEvent = (
 class FollowingCampaigns:
     """The use cases of following. Each is idempotent, and their order does not matter."""
 
-    def __init__(self, *, new_unit_of_work: NewUnitOfWork, signal: ChangeSignal) -> None:
+    def __init__(self, *, new_unit_of_work: NewUnitOfWork, directory: CampaignDirectory, signal: ChangeSignal) -> None:
         self._new_unit_of_work = new_unit_of_work
+        self._directory = directory
         self._signal = signal
+
+    async def make_known(self, organisation_id: UUID, campaign_id: UUID) -> None:
+        """Make sure that there is something to tell of a campaign that no event has told of yet.
+
+        Raises CampaignNotFound if the organisation has no such campaign, TransientError if nobody can be asked.
+        """
+        async with self._new_unit_of_work() as uow:
+            if await uow.campaigns.exists(organisation_id, campaign_id):
+                return
+        found = await self._directory.look_up(campaign_id)
+        if found is None or found[0].organisation_id != organisation_id:
+            raise CampaignNotFound
+        async with self._new_unit_of_work() as uow:
+            await uow.campaigns.set_name(*found)
 
     async def on_status(self, event: StatusEvent) -> None:
         """A campaign has changed its status."""

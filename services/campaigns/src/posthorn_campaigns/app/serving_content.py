@@ -1,4 +1,4 @@
-"""What other services read of a started campaign: content, audience, links."""
+"""What other services read of a campaign: that it exists, and once it has started content, audience and links."""
 
 from __future__ import annotations
 
@@ -9,16 +9,33 @@ from posthorn_campaigns.app.ports import NewUnitOfWork
 from posthorn_campaigns.domain.campaigns import Campaign
 from posthorn_campaigns.domain.errors import CampaignNotFound
 from posthorn_campaigns.domain.templates import MessageContent, merge_fields_of
-from posthorn_contracts.campaigns.internal_v1 import AudienceMember, AudiencePage, CampaignContent, CampaignLinks
+from posthorn_contracts.campaigns.internal_v1 import (
+    AudienceMember,
+    AudiencePage,
+    CampaignContent,
+    CampaignLinks,
+    CampaignSummary,
+)
 from posthorn_contracts.campaigns.v1 import TrackedLink
 
 
 class ServingContent:
-    """The queries of mailer and analytics. All raise CampaignNotFound for a campaign that has not started."""
+    """The queries of mailer and analytics. All but `summary` raise CampaignNotFound until the campaign has started."""
 
     def __init__(self, *, new_unit_of_work: NewUnitOfWork, public_base: str) -> None:
         self._new_unit_of_work = new_unit_of_work
         self._host = urlsplit(public_base).hostname or "localhost"
+
+    async def summary(self, campaign_id: UUID) -> CampaignSummary:
+        """Return whose campaign it is. Raises CampaignNotFound."""
+        async with self._new_unit_of_work() as uow:
+            campaign = await uow.campaigns.find(campaign_id)
+        return CampaignSummary(
+            campaign_id=campaign.id,
+            organisation_id=campaign.organisation_id,
+            name=campaign.name,
+            created_at=campaign.created_at,
+        )
 
     async def content(self, campaign_id: UUID) -> CampaignContent:
         """Return what the campaign sends."""

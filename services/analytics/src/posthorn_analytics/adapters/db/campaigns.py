@@ -63,6 +63,11 @@ class SqlCampaigns:
             statement.on_conflict_do_update(index_elements=["campaign_id"], set_={"links_known": True})
         )
 
+    async def exists(self, organisation_id: UUID, campaign_id: UUID) -> bool:
+        """Whether anything is known of the organisation's campaign."""
+        ours = sa.and_(campaigns.c.organisation_id == organisation_id, campaigns.c.campaign_id == campaign_id)
+        return bool(await self._connection.scalar(sa.select(sa.exists().where(ours))))
+
     async def links(self, campaign_id: UUID) -> LinkTable | None:
         """Return the campaign's link table; its signed token stands for the organisation."""
         query = sa.select(campaigns.c.organisation_id, campaigns.c.links_known)

@@ -29,6 +29,7 @@ def build_app(container: Container | None, *, business_routes: bool = True) -> F
             routers=routers if business_routes else (),
             identity=container.identity if container else None,
             checks=_checks(container, tracks=business_routes) if container else {},
+            side_checks={"redis": container.redis.ping, "rabbitmq": container.bus.ping} if container else {},
             error_statuses=_STATUSES,
             state={"container": container},
         )
@@ -39,11 +40,7 @@ def _checks(container: Container, *, tracks: bool) -> dict[str, Any]:
     """Return what readiness depends on. Readers' links must work as long as a click can be stored anywhere."""
     if tracks:
         return {"hit_storage": lambda: _any_answers(lambda: ping(container.engine), container.redis.ping)}
-    return {
-        "database": lambda: ping(container.engine),
-        "redis": container.redis.ping,
-        "rabbitmq": container.bus.ping,
-    }
+    return {"database": lambda: ping(container.engine)}
 
 
 async def _any_answers(*checks: Callable[[], Awaitable[Any]]) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import JSONResponse
 
@@ -46,21 +44,14 @@ def build_app(container: Container | None, *, business_routes: bool = True) -> F
             description="Organisations, users, sessions and API keys.",
             routers=routers if business_routes else (),
             identity=container.identity if container else None,
-            checks=_checks(container) if container else {},
+            checks={"database": lambda: ping(container.engine)} if container else {},
+            side_checks={"redis": container.redis.ping, "rabbitmq": container.bus.ping} if container else {},
             error_statuses=_STATUSES,
             state={"container": container},
         )
     )
     app.add_exception_handler(errors.TooManyAttempts, _on_too_many_attempts)
     return app
-
-
-def _checks(container: Container) -> dict[str, Any]:
-    return {
-        "database": lambda: ping(container.engine),
-        "redis": container.redis.ping,
-        "rabbitmq": container.bus.ping,
-    }
 
 
 async def _on_too_many_attempts(_request: Request, error: Exception) -> JSONResponse:

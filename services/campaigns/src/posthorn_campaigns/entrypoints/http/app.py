@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from fastapi import FastAPI
 
 from posthorn_campaigns.bootstrap import Container
@@ -48,16 +46,9 @@ def build_app(container: Container | None, *, business_routes: bool = True) -> F
             description="Contacts, lists, imports, templates and campaigns.",
             routers=routers if business_routes else (),
             identity=container.identity if container else None,
-            checks=_checks(container) if container else {},
+            checks={"database": lambda: ping(container.engine)} if container else {},
+            side_checks={"redis": container.redis.ping, "rabbitmq": container.bus.ping} if container else {},
             error_statuses=_STATUSES,
             state={"container": container},
         )
     )
-
-
-def _checks(container: Container) -> dict[str, Any]:
-    return {
-        "database": lambda: ping(container.engine),
-        "redis": container.redis.ping,
-        "rabbitmq": container.bus.ping,
-    }

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from uuid import UUID
-
 from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 
 from posthorn_analytics.app.queries import DomainStatistics, EngagementRecord, all_domains, all_engagements
 from posthorn_analytics.entrypoints.http.csv_rows import csv_response
-from posthorn_analytics.entrypoints.http.deps import Reader, Services
+from posthorn_analytics.entrypoints.http.deps import CampaignId, Reader, Services
 from posthorn_common.http.problems import responses
 
 router = APIRouter(tags=["statistics"])
@@ -28,7 +26,7 @@ _DOMAIN_COLUMNS = (
     response_class=StreamingResponse,
     responses=_CSV,
 )
-async def export_engagements(campaign_id: UUID, caller: Reader, services: Services) -> StreamingResponse:
+async def export_engagements(campaign_id: CampaignId, caller: Reader, services: Services) -> StreamingResponse:
     """Return all opens and clicks of a campaign, machines' too, as CSV."""
     pages = all_engagements(services.statistics, caller.organisation_id, campaign_id)
     first = await anext(pages)
@@ -41,7 +39,7 @@ async def export_engagements(campaign_id: UUID, caller: Reader, services: Servic
     response_class=StreamingResponse,
     responses=_CSV,
 )
-async def export_domains(campaign_id: UUID, caller: Reader, services: Services) -> StreamingResponse:
+async def export_domains(campaign_id: CampaignId, caller: Reader, services: Services) -> StreamingResponse:
     """Return a campaign's numbers by recipient domain as CSV."""
     pages = all_domains(services.statistics, caller.organisation_id, campaign_id)
     first = await anext(pages)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from uuid import UUID
 
 from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 from fastapi.sse import format_sse_event
 
 from posthorn_analytics.app.watching import End, Moment, Progress
-from posthorn_analytics.entrypoints.http.deps import Reader, Services
+from posthorn_analytics.entrypoints.http.deps import CampaignId, Reader, Services
 from posthorn_analytics.entrypoints.http.schemas import ProgressAnswer
 from posthorn_common.http.problems import responses
 
@@ -33,7 +32,9 @@ _RETRY_MILLISECONDS = 1000
         **responses(401, 403, 404, 422, 503),
     },
 )
-async def watch_progress(campaign_id: UUID, caller: Reader, request: Request, services: Services) -> StreamingResponse:
+async def watch_progress(
+    campaign_id: CampaignId, caller: Reader, request: Request, services: Services
+) -> StreamingResponse:
     """Stream a campaign's progress: at once, after each change, and `end` when every recipient is accounted for.
 
     When the stream breaks off without `end` connect again: the first event tells everything.

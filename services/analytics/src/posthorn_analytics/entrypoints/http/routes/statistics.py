@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import APIRouter, Query
 
 from posthorn_analytics.app.queries import EngagementFilter, Interval
 from posthorn_analytics.domain.recipients import HitKind
 from posthorn_analytics.domain.tallies import hour_of
-from posthorn_analytics.entrypoints.http.deps import Reader, Services
+from posthorn_analytics.entrypoints.http.deps import CampaignId, Reader, Services
 from posthorn_analytics.entrypoints.http.schemas import (
     CampaignStatisticsAnswer,
     DomainStatisticsAnswer,
@@ -55,14 +54,14 @@ async def organisation_statistics(
     operation_id="get_campaign_statistics",
     responses=responses(401, 403, 404, 422, 503),
 )
-async def campaign_statistics(campaign_id: UUID, caller: Reader, services: Services) -> CampaignStatisticsAnswer:
+async def campaign_statistics(campaign_id: CampaignId, caller: Reader, services: Services) -> CampaignStatisticsAnswer:
     """Return a campaign's counts and rates. They begin when it is scheduled or sent."""
     return CampaignStatisticsAnswer.of(await services.statistics.campaign(caller.organisation_id, campaign_id))
 
 
 @router.get("/v1/campaigns/{campaign_id}/statistics/links", operation_id="list_link_statistics", responses=_MANY)
 async def link_statistics(
-    campaign_id: UUID, caller: Reader, page: Paging, services: Services
+    campaign_id: CampaignId, caller: Reader, page: Paging, services: Services
 ) -> Page[LinkStatisticsAnswer]:
     """List the campaign's links with their clicks."""
     found = await services.statistics.links(caller.organisation_id, campaign_id, _number_after(page), page.limit + 1)
@@ -72,7 +71,7 @@ async def link_statistics(
 
 @router.get("/v1/campaigns/{campaign_id}/statistics/domains", operation_id="list_domain_statistics", responses=_MANY)
 async def domain_statistics(
-    campaign_id: UUID, caller: Reader, page: Paging, services: Services
+    campaign_id: CampaignId, caller: Reader, page: Paging, services: Services
 ) -> Page[DomainStatisticsAnswer]:
     """List recipient domains, those with most recipients first."""
     found = await services.statistics.domains(caller.organisation_id, campaign_id, _domain_after(page), page.limit + 1)
@@ -85,7 +84,7 @@ async def domain_statistics(
 
 @router.get("/v1/campaigns/{campaign_id}/statistics/timeline", operation_id="get_campaign_timeline", responses=_MANY)
 async def campaign_timeline(
-    campaign_id: UUID, caller: Reader, page: Paging, services: Services, interval: Interval = Interval.HOUR
+    campaign_id: CampaignId, caller: Reader, page: Paging, services: Services, interval: Interval = Interval.HOUR
 ) -> Page[TimePointAnswer]:
     """Return what happened hour by hour, or day by day. Hours in which nothing happened are left out."""
     after = _time_after(page)
@@ -99,7 +98,7 @@ async def campaign_timeline(
     "/v1/campaigns/{campaign_id}/statistics/engagements", operation_id="list_campaign_engagements", responses=_MANY
 )
 async def campaign_engagements(
-    campaign_id: UUID,
+    campaign_id: CampaignId,
     caller: Reader,
     page: Paging,
     services: Services,

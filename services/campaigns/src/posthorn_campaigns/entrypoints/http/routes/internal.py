@@ -1,4 +1,4 @@
-"""What other services read of a started campaign, with a service token."""
+"""What other services read of a campaign, with a service token."""
 
 from __future__ import annotations
 
@@ -9,13 +9,19 @@ from fastapi import APIRouter, Depends, Query
 
 from posthorn_campaigns.entrypoints.http.deps import Services
 from posthorn_common.http.identity import internal_caller
-from posthorn_contracts.campaigns.internal_v1 import AudiencePage, CampaignContent, CampaignLinks
+from posthorn_contracts.campaigns.internal_v1 import AudiencePage, CampaignContent, CampaignLinks, CampaignSummary
 
 MAX_AUDIENCE_PAGE = 5000
 
 router = APIRouter(
     include_in_schema=False, prefix="/internal/campaigns/{campaign_id}", dependencies=[Depends(internal_caller)]
 )
+
+
+@router.get("")
+async def get_summary(campaign_id: UUID, services: Services) -> CampaignSummary:
+    """Return whose campaign it is."""
+    return await services.serving_content.summary(campaign_id)
 
 
 @router.get("/content")
