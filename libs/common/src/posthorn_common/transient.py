@@ -19,6 +19,10 @@ def is_transient(error: BaseException) -> bool:
     if isinstance(error, TransientError | OSError | exc.TimeoutError):
         return True
     if isinstance(error, exc.DBAPIError):
-        sqlstate = getattr(error.orig, "sqlstate", None) or ""
-        return error.connection_invalidated or str(sqlstate).startswith(_TRANSIENT_SQLSTATES)
-    return False
+        return error.connection_invalidated or _has_transient_sqlstate(error.orig)
+    # While it connects SQLAlchemy lets the driver's own errors through.
+    return _has_transient_sqlstate(error)
+
+
+def _has_transient_sqlstate(error: BaseException | None) -> bool:
+    return str(getattr(error, "sqlstate", None) or "").startswith(_TRANSIENT_SQLSTATES)

@@ -32,6 +32,7 @@ def database_error(sqlstate: str | None, *, invalidated: bool = False) -> exc.DB
         database_error("57P03"),  # starting up
         database_error("40001"),  # serialization failure
         database_error("40P01"),  # deadlock
+        DriverError("57P03"),  # the driver's own, while it connects
     ],
 )
 def test_what_is_away_is_transient(error):
@@ -46,6 +47,7 @@ def test_what_is_away_is_transient(error):
         database_error("42P01"),  # no such table
         database_error("57014"),  # statement timeout: the statement is to blame
         database_error(None),
+        DriverError("28P01"),  # wrong password
     ],
 )
 def test_what_is_wrong_is_not(error):

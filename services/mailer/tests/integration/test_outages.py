@@ -67,5 +67,5 @@ async def test_a_relay_that_was_deleted_is_told(office: Office, new_container: A
     async with new_container() as container:  # knows nothing of the relay from before
         await container.sending.send_all_due()
     (impeded,) = await office.events(SendImpeded)
-    assert "relay" in impeded.data.reason
+    assert "does not exist any more" in impeded.data.reason
     assert await office.counts(campaign_id) == {"pending": 2}

@@ -236,3 +236,30 @@ async def test_a_database_that_drops_all_connections_costs_no_message_and_no_dou
     assert await office.counts(campaign_id) == {"sent": 200}
     assert max(received(smtp_server).values()) == 1
     assert len(received(smtp_server)) == 200
+
+
+async def test_a_batch_that_takes_longer_than_its_lease_is_not_taken_over_while_its_worker_lives(
+    office: Office, smtp_server: Any
+) -> None:
+    campaign_id = await office.plan(members(6), port=smtp_server.port)
+    slow, gate = office.worker(lease_seconds=1.0)
+    gate.after.clear()
+    stop = asyncio.Event()
+    looking_after = asyncio.create_task(slow.look_after(stop))
+    sending = asyncio.create_task(slow.send_batch())
+    await eventually(lambda: len(smtp_server.messages) == CONNECTIONS)
+    (before,) = await office.rows(batches, campaign_id)
+
+    async def renewed_often() -> bool:
+        (now,) = await office.rows(batches, campaign_id)
+        return (now.lease_until - before.lease_until).total_seconds() > 2
+
+    await eventually(renewed_often)
+    await office.send_all()
+    gate.after.set()
+    await sending
+    stop.set()
+    await looking_after
+    assert await office.counts(campaign_id) == {"sent": 6}
+    (after,) = await office.rows(batches, campaign_id)
+    assert (after.state, after.lease_epoch) == ("done", 1)

@@ -81,6 +81,7 @@ class HeldBatch:
     resume_in_seconds: float = 0.0
     outage: str | None = None
     unsettled: int = 0
+    closing: bool = False
     unreported: bool = False
     got_through: bool = False
     over: asyncio.Event = field(default_factory=asyncio.Event)
@@ -308,8 +309,11 @@ class Lane:
             message = turn.held.letter.compose(turn.recipient, opened.first_opened_at)
         except CompositionFailed as error:
             return _closing(turn, DeliveryState.FAILED, cause="content", reply=str(error)[:MAX_TEXT_CHARACTERS])
-        except Exception:
-            log.exception("composition_broke", send_id=str(turn.opening.send_id), number=turn.opening.number)
+        except Exception as error:  # noqa: BLE001  a defect: this message fails, the others go on
+            # Only the kind: the text may quote the contact.
+            log.error(  # noqa: TRY400
+                "composition_broke", send_id=str(turn.opening.send_id), error=type(error).__name__
+            )
             return _closing(turn, DeliveryState.FAILED, cause="content", reply="The message could not be made.")
         try:
             attempt = await self._parts.transport.send(self.relay, message)

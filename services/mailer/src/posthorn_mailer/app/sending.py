@@ -111,6 +111,11 @@ class SendingBatches:
                     self._idle.set()
             return claimed is not None
 
+    @property
+    def idle(self) -> bool:
+        """Whether no batch is at work."""
+        return self._at_work == 0
+
     async def send_all_due(self) -> None:
         """Send whatever is due, without being told what: for when no bell can be heard."""
 
@@ -168,7 +173,7 @@ class SendingBatches:
             kept = await uow.batches.renew(epochs, self._policy.lease_seconds)
         for id_ in epochs.keys() - kept:
             held = self._held.get(id_)
-            if held is not None:
+            if held is not None and not held.closing:
                 LEASE_LOST.inc()
                 log.warning("lease_lost", batch_id=str(id_))
                 held.halt_for(Halt.LEASE_LOST)
@@ -217,8 +222,11 @@ class SendingBatches:
         try:
             letter = self._letter(claimed) if claimed.recipients else BlankLetter()
             relay = await self._relay(claimed.send) if claimed.recipients else None
-        except (CompositionFailed, RelayNotFound) as error:
+        except CompositionFailed as error:
             await self._give_back(claimed, str(error))
+            return
+        except RelayNotFound:
+            await self._give_back(claimed, "The relay that the campaign is sent through does not exist any more.")
             return
         held = HeldBatch(claimed.batch, letter, deque(claimed.recipients))
         if claimed.send.status is not SendStatus.SENDING:
@@ -273,6 +281,7 @@ class SendingBatches:
     async def _finish(self, held: HeldBatch) -> None:
         """End the lease in one transaction with the last report; then see whether the send is drained."""
         batch = held.batch
+        held.closing = True
         async with self._new_unit_of_work() as uow:
             if not await uow.batches.lock_held(batch):
                 LEASE_LOST.inc()

@@ -23,7 +23,7 @@ class UnknownJob(Exception):
 
 
 class CampaignWorker:
-    """Plans and sends campaigns: when the bell rings, and while it is broken, by looking."""
+    """Plans and sends campaigns: when the bell rings, and by looking when it does not."""
 
     def __init__(
         self,
@@ -44,15 +44,21 @@ class CampaignWorker:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set; then finish what is open and give batches back."""
-        looking_after = asyncio.create_task(self._sending.look_after(stop))
-        polling = asyncio.create_task(run_every(self._poll_seconds, self._look, stop=stop, name="look_for_batches"))
+        looks = (self._look_for_plans, self._look_for_batches)
+        tasks = [
+            asyncio.create_task(self._sending.look_after(stop)),
+            *(
+                asyncio.create_task(run_every(self._poll_seconds, look, stop=stop, name=look.__name__.strip("_")))
+                for look in looks
+            ),
+        ]
         try:
             await self._jobs.consume(self.handle, concurrency=self._concurrency, stop=stop)
-            await asyncio.gather(looking_after, polling)
+            await asyncio.gather(*tasks)
         finally:
-            for task in (looking_after, polling):
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(looking_after, polling, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def handle(self, job: ReceivedJob) -> None:
         """Do what a job asks for, as far as the database says that it is still to be done."""
@@ -67,11 +73,23 @@ class CampaignWorker:
             case _:
                 raise UnknownJob(job.name)
 
-    async def _look(self) -> None:
+    async def _look_for_plans(self) -> None:
+        if await self._should_look():
+            while await self._planning.plan_next():
+                pass
+
+    async def _look_for_batches(self) -> None:
+        if await self._should_look():
+            await self._sending.send_all_due()
+
+    async def _should_look(self) -> bool:
+        """Whether to look for work that no bell has announced: while Redis is away, and when there is nothing to do.
+
+        A worker that dies takes the bells with it that it had heard and not yet followed, for half a minute.
+        """
         try:
             await self._jobs.ping()
         except TransientError as error:
             log.warning("looking_for_work_without_redis", error=str(error))
-            while await self._planning.plan_next():
-                pass
-            await self._sending.send_all_due()
+            return True
+        return self._sending.idle
