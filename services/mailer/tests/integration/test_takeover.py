@@ -263,3 +263,23 @@ async def test_a_batch_that_takes_longer_than_its_lease_is_not_taken_over_while_
     assert await office.counts(campaign_id) == {"sent": 6}
     (after,) = await office.rows(batches, campaign_id)
     assert (after.state, after.lease_epoch) == ("done", 1)
+
+
+async def test_a_worker_that_takes_over_from_its_own_frozen_self_loses_nothing(
+    office: Office, smtp_server: Any
+) -> None:
+    campaign_id = await office.plan(members(10), port=smtp_server.port)
+    worker, gate = office.worker()
+    gate.after.clear()
+    first = asyncio.create_task(worker.send_batch())
+    await eventually(lambda: len(smtp_server.messages) == CONNECTIONS)
+    await office.expire_leases()
+    second = asyncio.create_task(worker.send_batch())
+    await eventually(lambda: office.told(campaign_id))
+    await worker.renew_leases()
+    gate.after.set()
+    await asyncio.gather(first, second)
+    await office.container.reconciling.reconcile()
+    await office.send_all()
+    assert await office.counts(campaign_id) == await office.told(campaign_id) == {"sent": 10}
+    assert max(received(smtp_server).values()) == 1

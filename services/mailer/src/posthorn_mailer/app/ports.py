@@ -167,8 +167,8 @@ class Batches(Protocol):
         """
         ...
 
-    async def renew(self, held: Mapping[UUID, int], lease_seconds: float) -> set[UUID]:
-        """Renew leases; return those of them that are still ours."""
+    async def renew(self, held: Sequence[Batch], lease_seconds: float) -> set[tuple[UUID, int]]:
+        """Renew leases; return id and epoch of those that are still ours."""
         ...
 
     async def lock_held(self, batch: Batch) -> bool:

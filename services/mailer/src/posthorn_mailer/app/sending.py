@@ -87,7 +87,7 @@ class SendingBatches:
         self._new_lane = new_lane
         self._lanes: dict[UUID, Lane] = {}
         self._letters: OrderedDict[UUID, Letter] = OrderedDict()
-        self._held: dict[UUID, HeldBatch] = {}
+        self._held: set[HeldBatch] = set()
         self._slots = asyncio.Semaphore(policy.batches)
         self._at_work = 0
         self._idle = asyncio.Event()
@@ -131,24 +131,20 @@ class SendingBatches:
     async def look_after(self, stop: asyncio.Event) -> None:
         """Keep leases and report outcomes, until `stop` is set and every batch is given back."""
         over = asyncio.Event()
-        tasks = [
-            asyncio.create_task(self._keep_leases(over)),
-            asyncio.create_task(
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._keep_leases(over))
+            tasks.create_task(
                 run_every(self._policy.report_seconds, self.report_outcomes, stop=over, name="report_outcomes")
-            ),
-        ]
-        try:
+            )
             await stop.wait()
             self.stop()
             await self._idle.wait()
-        finally:
             over.set()
-            await asyncio.gather(*tasks)
 
     def stop(self) -> None:
         """Open nothing more; what is open is finished, and the batches go back."""
         self._stopping = True
-        for held in self._held.values():
+        for held in self._held:
             held.halt_for(Halt.STOPPING)
         self._wake_lanes()
 
@@ -158,7 +154,7 @@ class SendingBatches:
 
     async def report_outcomes(self) -> None:
         """Report what the held batches have come to since the last time."""
-        for held in list(self._held.values()):
+        for held in list(self._held):
             if held.unreported:
                 held.unreported = False
                 async with self._new_unit_of_work() as uow:
@@ -166,16 +162,15 @@ class SendingBatches:
 
     async def renew_leases(self) -> None:
         """Renew the leases of all held batches; stop opening deliveries of those that are lost."""
-        epochs = {id_: held.batch.lease_epoch for id_, held in self._held.items()}
-        if not epochs:
+        asked = list(self._held)
+        if not asked:
             return
         async with self._new_unit_of_work() as uow:
-            kept = await uow.batches.renew(epochs, self._policy.lease_seconds)
-        for id_ in epochs.keys() - kept:
-            held = self._held.get(id_)
-            if held is not None and not held.closing:
+            kept = await uow.batches.renew([held.batch for held in asked], self._policy.lease_seconds)
+        for held in asked:
+            if (held.batch.id, held.batch.lease_epoch) not in kept and not held.closing:
                 LEASE_LOST.inc()
-                log.warning("lease_lost", batch_id=str(id_))
+                log.warning("lease_lost", batch_id=str(held.batch.id))
                 held.halt_for(Halt.LEASE_LOST)
         self._wake_lanes()
 
@@ -231,7 +226,7 @@ class SendingBatches:
         held = HeldBatch(claimed.batch, letter, deque(claimed.recipients))
         if claimed.send.status is not SendStatus.SENDING:
             held.halt_for(Halt.NOT_SENDING)
-        self._held[claimed.batch.id] = held
+        self._held.add(held)
         HELD.set(len(self._held))
         try:
             if self._stopping:
@@ -240,7 +235,7 @@ class SendingBatches:
                 await self._lane(relay).send(held, relay)
             await self._finish(held)
         finally:
-            del self._held[claimed.batch.id]
+            self._held.discard(held)
             HELD.set(len(self._held))
 
     async def _relay(self, send: Send) -> Relay:

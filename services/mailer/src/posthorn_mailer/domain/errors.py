@@ -22,9 +22,10 @@ class NotFound(MailerError):
     """There is no such thing in the caller's organisation."""
 
     noun: ClassVar[str] = "thing"
+    sentence: ClassVar[str | None] = None
 
     def __init__(self) -> None:
-        super().__init__(f"There is no such {self.noun}.")
+        super().__init__(self.sentence or f"There is no such {self.noun}.")
 
 
 class Conflict(MailerError):
@@ -56,7 +57,7 @@ class MessageNotFound(NotFound):
 class SendNotFound(NotFound):
     """The campaign has not been started."""
 
-    code, noun = "send_not_found", "send"
+    code, sentence = "send_not_found", "There are no deliveries of such a campaign. They begin when it starts."
 
 
 class DeliveryNotFound(NotFound):

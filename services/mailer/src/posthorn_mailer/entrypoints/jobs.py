@@ -44,21 +44,11 @@ class CampaignWorker:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set; then finish what is open and give batches back."""
-        looks = (self._look_for_plans, self._look_for_batches)
-        tasks = [
-            asyncio.create_task(self._sending.look_after(stop)),
-            *(
-                asyncio.create_task(run_every(self._poll_seconds, look, stop=stop, name=look.__name__.strip("_")))
-                for look in looks
-            ),
-        ]
-        try:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._sending.look_after(stop))
+            for look in (self._look_for_plans, self._look_for_batches):
+                tasks.create_task(run_every(self._poll_seconds, look, stop=stop, name=look.__name__.strip("_")))
             await self._jobs.consume(self.handle, concurrency=self._concurrency, stop=stop)
-            await asyncio.gather(*tasks)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def handle(self, job: ReceivedJob) -> None:
         """Do what a job asks for, as far as the database says that it is still to be done."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -80,14 +80,15 @@ class SqlBatches:
         )
         return _batch((await self._connection.execute(claim)).one())
 
-    async def renew(self, held: Mapping[UUID, int], lease_seconds: float) -> set[UUID]:
-        """Renew leases; return those that are still ours."""
-        if not held:
-            return set()
-        renewed = await self._connection.execute(_RENEW, {
-            "ids": list(held), "epochs": list(held.values()), "seconds": lease_seconds
-        })  # fmt: skip
-        return set(renewed.scalars())
+    async def renew(self, held: Sequence[Batch], lease_seconds: float) -> set[tuple[UUID, int]]:
+        """Renew leases; return id and epoch of those that are still ours."""
+        values = {
+            "ids": [batch.id for batch in held],
+            "epochs": [batch.lease_epoch for batch in held],
+            "seconds": lease_seconds,
+        }
+        renewed = await self._connection.execute(_RENEW, values)
+        return {(row.id, row.lease_epoch) for row in renewed}
 
     async def lock_held(self, batch: Batch) -> bool:
         """Lock the batch; return whether the lease is still ours."""
@@ -168,7 +169,7 @@ _RENEW = sa.text("""
     UPDATE batches SET lease_until = clock_timestamp() + make_interval(secs => :seconds)
     FROM unnest(CAST(:ids AS uuid[]), CAST(:epochs AS integer[])) AS held(id, epoch)
     WHERE batches.id = held.id AND batches.lease_epoch = held.epoch AND batches.state = 'leased'
-    RETURNING batches.id
+    RETURNING batches.id, batches.lease_epoch
 """)
 
 
