@@ -121,6 +121,25 @@ async def test_invalid_bodies_and_unknown_paths_are_problems(client: httpx.Async
     assert (method.status_code, method.json()["code"]) == (405, "method_not_allowed")
 
 
+async def test_malformed_json_is_answered_with_the_place_and_the_reason(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/things", content=b'{"a": ', headers={"Content-Type": "application/json"})
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
+    assert answer.json()["errors"] == [
+        {"location": "body", "message": "Not JSON at character 6: Expecting value", "code": "json_invalid"}
+    ]
+
+
+async def test_a_body_that_does_not_say_it_is_json_is_refused_for_its_type(client: httpx.AsyncClient) -> None:
+    for headers in ({"Content-Type": "application/x-www-form-urlencoded"}, {"Content-Type": "text/plain"}, {}):
+        answer = await client.post("/things", content=b'{"a": 1}', headers=headers)
+        assert (answer.status_code, answer.json()["code"]) == (415, "unsupported_media_type")
+        assert "application/json" in answer.json()["detail"]
+    vendor = {"Content-Type": "application/vnd.sample+json; charset=utf-8"}
+    assert (await client.post("/things", content=b'{"a": 1}', headers=vendor)).status_code == 200
+    assert (await client.post("/things", content=b"[1]", headers=vendor)).status_code == 422
+    assert (await client.post("/things")).status_code == 422, "no body at all"
+
+
 async def test_a_body_over_the_limit_is_refused_announced_or_not(client: httpx.AsyncClient) -> None:
     async def chunks() -> AsyncIterator[bytes]:
         for _ in range(20):
@@ -208,5 +227,8 @@ async def test_the_document_describes_problems(client: httpx.AsyncClient) -> Non
     document = (await client.get("/openapi.json")).json()
     invalid = document["paths"]["/things"]["get"]["responses"]["422"]["content"]
     assert invalid == {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    posting = document["paths"]["/things"]["post"]["responses"]
+    assert {"415", "422"} <= set(posting)
+    assert "415" not in document["paths"]["/things"]["get"]["responses"]
     assert "FieldProblem" in document["components"]["schemas"]
     assert "HTTPValidationError" not in document["components"]["schemas"]

@@ -12,7 +12,7 @@ from prometheus_fastapi_instrumentator import Instrumentator
 from posthorn_common.http.health import Check, health_router
 from posthorn_common.http.identity import Identity
 from posthorn_common.http.middleware import RequestContextMiddleware
-from posthorn_common.http.problems import Problem, install_problem_handlers
+from posthorn_common.http.problems import Problem, install_problem_handlers, responses
 
 ONE_MEBIBYTE = 1024 * 1024
 _LATENCY_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -76,7 +76,7 @@ def _measure(app: FastAPI) -> None:
 
 
 def _document_problems(app: FastAPI) -> None:
-    """Put the Problem schema into the OpenAPI document, and let it describe 422 answers too."""
+    """Put the Problem schema into the OpenAPI document, and let it describe the answers to bodies that are wrong."""
     make = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -92,6 +92,7 @@ def _document_problems(app: FastAPI) -> None:
             for operations in document.get("paths", {}).values():
                 for operation in operations.values():
                     _replace_validation_error(operation)
+                    _add_media_type_error(operation)
             app.openapi_schema = document
         return app.openapi_schema
 
@@ -103,3 +104,9 @@ def _replace_validation_error(operation: dict[str, Any]) -> None:
     if answer is not None:
         answer["description"] = "The request is not valid"
         answer["content"] = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+
+
+def _add_media_type_error(operation: dict[str, Any]) -> None:
+    if "application/json" in operation.get("requestBody", {}).get("content", {}):
+        for status, answer in responses(415).items():
+            operation["responses"].setdefault(str(status), answer)

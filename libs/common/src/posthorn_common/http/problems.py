@@ -6,7 +6,7 @@ each has. Nothing else in a service knows HTTP statuses of errors.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -23,6 +23,15 @@ from posthorn_common.errors import TransientError
 log = structlog.get_logger(__name__)
 
 PROBLEM_JSON = "application/problem+json"
+_MOST_FIELD_PROBLEMS = 100
+_HTTP_ERRORS = {
+    404: ("not_found", "There is nothing at this address."),
+    405: (
+        "method_not_allowed",
+        "There is no such method at this address. The header Allow names those that there are.",
+    ),
+    413: ("body_too_large", "The body is too large."),
+}
 
 
 class FieldProblem(BaseModel):
@@ -141,22 +150,39 @@ async def _on_problem_error(_request: Request, error: Exception) -> JSONResponse
     return problem_response(error.status, error.code, error.detail, headers=error.headers, extra=error.extra)
 
 
-async def _on_invalid_request(_request: Request, error: Exception) -> JSONResponse:
+async def _on_invalid_request(request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, RequestValidationError):
         raise error
-    errors = [
-        FieldProblem(location=".".join(str(part) for part in item["loc"]), message=item["msg"], code=item["type"])
-        for item in error.errors()
-    ]
-    return problem_response(422, "invalid_request", "The request is not valid.", errors=errors[:100])
+    found = error.errors()
+    if _is_body_of_another_type(request, found):
+        return problem_response(
+            415, "unsupported_media_type", "Send the body as JSON, with the header Content-Type: application/json."
+        )
+    errors = [_field_problem(item) for item in found[:_MOST_FIELD_PROBLEMS]]
+    return problem_response(422, "invalid_request", "The request is not valid.", errors=errors)
+
+
+def _is_body_of_another_type(request: Request, found: Sequence[Any]) -> bool:
+    """Tell whether a body was not read as JSON because its content type says that it is none."""
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    is_json = media_type == "application/json" or (
+        media_type.startswith("application/") and media_type.endswith("+json")
+    )
+    return not is_json and any(item["loc"] == ("body",) and isinstance(item.get("input"), bytes) for item in found)
+
+
+def _field_problem(item: Mapping[str, Any]) -> FieldProblem:
+    if item["type"] == "json_invalid":  # where a field has its name there is a position in the text
+        reason, position = item["ctx"]["error"], item["loc"][-1]
+        return FieldProblem(location="body", message=f"Not JSON at character {position}: {reason}", code=item["type"])
+    return FieldProblem(location=".".join(str(part) for part in item["loc"]), message=item["msg"], code=item["type"])
 
 
 async def _on_http_exception(_request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, HTTPException):
         raise error
-    codes = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
-    code = codes.get(error.status_code, "http_error")
-    return problem_response(error.status_code, code, str(error.detail), headers=error.headers)
+    code, detail = _HTTP_ERRORS.get(error.status_code, ("http_error", str(error.detail)))
+    return problem_response(error.status_code, code, detail, headers=error.headers)
 
 
 async def _on_transient_error(_request: Request, error: Exception) -> JSONResponse:
