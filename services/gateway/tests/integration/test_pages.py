@@ -76,6 +76,11 @@ async def test_a_service_that_is_down_is_missing_from_the_document_and_named(gat
     assert "/v1/relays" not in document["paths"]
 
 
+async def test_the_bare_address_leads_to_the_documentation(gateway: Any) -> None:
+    answer = await gateway.client.get("/")
+    assert (answer.status_code, answer.headers["location"]) == (302, "docs")
+
+
 async def test_the_documentation_page_needs_nobody_else(gateway: Any) -> None:
     page = await gateway.client.get("/docs")
     assert page.status_code == 200

@@ -64,6 +64,18 @@ def test_different_components_of_one_name_are_kept_apart_and_so_is_what_refers_t
     assert schemas["MailerPage"]["properties"]["items"]["items"] == _reference("MailerThing")
 
 
+def test_a_component_with_another_name_has_it_as_its_title_too() -> None:
+    documents = {
+        "auth": _service("/a", {"Thing": {"title": "Thing", **THING_A}}, returns="Thing"),
+        "mailer": _service("/b", {"Thing": {"title": "Thing", **THING_B}}, returns="Thing"),
+    }
+    schemas = _merge(**documents)["components"]["schemas"]
+    assert {name: schema["title"] for name, schema in schemas.items()} == {
+        "Thing": "Thing",
+        "MailerThing": "MailerThing",
+    }
+
+
 def test_components_may_refer_to_themselves() -> None:
     node_a: Json = {"properties": {"next": _reference("Node"), "a": {}}}
     node_b: Json = {"properties": {"next": _reference("Node"), "b": {}}}

@@ -81,7 +81,10 @@ def _renamed(document: Json, service: str, known: Json) -> Json:
     _change_references(document, new_names)
     for kind, items in components.items():
         for name, component in items.items():
-            known.setdefault(kind, {}).setdefault(new_names.get((kind, name), name), component)
+            new_name = new_names.get((kind, name), name)
+            if new_name != name and component.get("title") == name:
+                component["title"] = new_name  # generators of clients name classes after it
+            known.setdefault(kind, {}).setdefault(new_name, component)
     return document
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
-from fastapi.responses import HTMLResponse, JSONResponse, Response
+from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
 from posthorn_common.http.problems import problem_response
 from posthorn_gateway.bootstrap import Container
@@ -49,6 +49,12 @@ def container(request: Request) -> Container:
 
 
 Services = Annotated[Container, Depends(container)]
+
+
+@router.get("/")
+async def root() -> RedirectResponse:
+    """Send whoever opens the gateway's address in a browser to the documentation."""
+    return RedirectResponse("docs", status_code=302)
 
 
 @router.get("/openapi.json")
