@@ -9,7 +9,7 @@ from html import escape
 from fastapi.responses import HTMLResponse
 
 _STYLE = (
-    "body{margin:0;background:#f4efe6;color:#2b2a28;font:1.0625rem/1.5 system-ui,sans-serif}"
+    "body{margin:0;padding:0 1rem;background:#f4efe6;color:#2b2a28;font:1.0625rem/1.5 system-ui,sans-serif}"
     "main{max-width:30rem;margin:12vh auto;padding:2rem 1.5rem;background:#fff;border-radius:.5rem}"
     "h1{margin:0 0 1rem;font-size:1.5rem;line-height:1.25}"
     "button{width:100%;padding:.875rem 1rem;border:0;border-radius:.375rem;background:#8c2f1b;color:#fff;font:inherit;"

@@ -16,6 +16,7 @@ _MAX_FIELDS = 10
 _HTML = {"content": {"text/html": {"schema": {"type": "string"}}}}
 
 
+@router.head("/{token}", include_in_schema=False)
 @router.get(
     "/{token}",
     operation_id="show_unsubscribe_page",
