@@ -15,7 +15,7 @@ console = Console()
 
 def step(text: str) -> None:
     """Say what has just been done."""
-    console.print(f"[green]✓[/] {text}")
+    console.print(f"[green]✓[/] {text}", soft_wrap=True)
 
 
 def progress_bar() -> Progress:
