@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import unicodedata
+from datetime import UTC, datetime
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 from pydantic_core import PydanticCustomError
 
 from posthorn_common.addresses import MAX_CHARACTERS, InvalidAddress, normalise_address
@@ -37,6 +38,13 @@ def _address(text: str) -> str:
         raise PydanticCustomError("invalid_email", "is not a valid e-mail address: {reason}", {"reason": str(error)})  # noqa: B904  the cause says nothing more
 
 
+def _in_utc(time: datetime) -> datetime:
+    try:
+        return time.astimezone(UTC)
+    except OverflowError:
+        raise PydanticCustomError("time_out_of_range", "is outside of the years 1 to 9999 in UTC") from None
+
+
 SingleLine = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(_single_line)
 ]
@@ -49,3 +57,6 @@ EmailAddress = Annotated[
     Field(examples=["ada@example.com"], json_schema_extra={"format": "email"}),
 ]
 """An e-mail address, normalised."""
+
+Instant = Annotated[AwareDatetime, AfterValidator(_in_utc)]
+"""A time with its zone, told in UTC: one at the edge of the calendar would be an error of the database."""

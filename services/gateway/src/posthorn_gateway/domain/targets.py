@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 
 from posthorn_gateway.domain.errors import InvalidHost, InvalidTarget
@@ -44,16 +43,3 @@ def checked_host(hosts: list[str], allowed: frozenset[str]) -> str:
     if allowed and parts["name"].lower() not in allowed:
         raise InvalidHost("This host is not served here.")
     return hosts[0]
-
-
-def address_group(address: str) -> str:
-    """Return whom an address stands for when requests are counted: an IPv6 customer has a whole /64."""
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return address
-    if isinstance(parsed, ipaddress.IPv6Address):
-        if parsed.ipv4_mapped is not None:
-            return str(parsed.ipv4_mapped)
-        return str(ipaddress.ip_network((parsed, 64), strict=False))
-    return str(parsed)

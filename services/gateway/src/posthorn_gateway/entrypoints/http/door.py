@@ -16,13 +16,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bind_contextvars, get_contextvars, unbind_contextvars
 
 from posthorn_common.context import child_traceparent
+from posthorn_common.http.clients import address_group
 from posthorn_common.http.middleware import RequestContextMiddleware
 from posthorn_gateway.adapters.upstreams import Upstreams
 from posthorn_gateway.app.callers import Caller, Callers
 from posthorn_gateway.app.ports import RateLimiter, Verdict
 from posthorn_gateway.domain.errors import MethodNotAllowed, NotAuthenticated, RateLimited, Refused
 from posthorn_gateway.domain.routes import ALL_METHODS, Entrance, Route, RoutingTable
-from posthorn_gateway.domain.targets import address_group, checked_host, checked_path, checked_target
+from posthorn_gateway.domain.targets import checked_host, checked_path, checked_target
 from posthorn_gateway.entrypoints.http.answers import page_headers, refusal
 from posthorn_gateway.entrypoints.http.bodies import ClientLeft, RequestBody
 from posthorn_gateway.entrypoints.http.forwarding import AnswerBroken, ForwardedRequest, StreamClosed, forward

@@ -1,0 +1,18 @@
+"""Whom the address of a request stands for."""
+
+from __future__ import annotations
+
+import ipaddress
+
+
+def address_group(address: str) -> str:
+    """Return whom an address stands for when requests are counted: an IPv6 customer has a whole /64."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(parsed, ipaddress.IPv6Address):
+        if parsed.ipv4_mapped is not None:
+            return str(parsed.ipv4_mapped)
+        return str(ipaddress.ip_network((parsed, 64), strict=False))
+    return str(parsed)
