@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hmac
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -112,6 +113,7 @@ def _container(
             common_passwords=common_passwords,
             clock=clock,
             session_lifetime=timedelta(days=settings.refresh_token_days),
+            successor_key=hmac.digest(secret_bytes(settings.encryption_key), b"refresh token successor", "sha256"),
         ),
         managing_users=ManagingUsers(
             new_unit_of_work=new_unit_of_work, hasher=hasher, common_passwords=common_passwords, clock=clock

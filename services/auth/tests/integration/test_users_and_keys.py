@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -128,6 +129,27 @@ async def test_an_api_key_is_exchanged_until_it_is_revoked(
     assert (await client.delete(f"/v1/api-keys/{key['id']}", headers=owner)).status_code == 204
     dead = await client.post("/internal/api-keys/exchange", json=exchange, headers=_service(container))
     assert (dead.status_code, dead.json()["code"]) == (401, "invalid_api_key")
+
+
+async def test_no_token_outlives_its_api_key(client: httpx.AsyncClient, container: Container, register: Any) -> None:
+    owner = (await register())["headers"]
+    soon = (datetime.now(UTC) + timedelta(seconds=60)).isoformat()
+    body = {"name": "Short", "scopes": ["statistics:read"], "expires_at": soon}
+    key = (await client.post("/v1/api-keys", json=body, headers=owner)).json()["api_key"]
+    answer = await client.post("/internal/api-keys/exchange", json={"api_key": key}, headers=_service(container))
+    caller = await container.identity.verifier.verify(answer.json()["access_token"])
+    assert answer.json()["expires_in"] <= 60
+    assert caller.expires_at <= datetime.now(UTC).timestamp() + 60
+
+
+@pytest.mark.parametrize(
+    "expires_at",
+    ["2020-01-01T00:00:00Z", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-12:00", "2030-01-01T00:00:00"],
+)
+async def test_an_api_key_needs_a_time_to_come(client: httpx.AsyncClient, register: Any, expires_at: str) -> None:
+    body = {"name": "Odd", "scopes": ["statistics:read"], "expires_at": expires_at}
+    answer = await client.post("/v1/api-keys", json=body, headers=(await register())["headers"])
+    assert answer.status_code == 422
 
 
 async def test_nobody_without_a_service_token_exchanges_keys(client: httpx.AsyncClient, register: Any) -> None:

@@ -1,23 +1,29 @@
-"""Failed logins counted in Redis, by account and by address, in fixed windows."""
+"""Attempts at passwords counted in Redis, by account and by address, in fixed windows."""
 
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import redis.asyncio as redis
 import structlog
 from redis.exceptions import RedisError
 
 from posthorn_auth.domain.errors import TooManyAttempts
+from posthorn_common.http.clients import address_group
 
 log = structlog.get_logger(__name__)
+
+_KNOWN_SECONDS = 30 * 24 * 3600
 
 
 class RedisLoginThrottle:
     """See the port LoginThrottle.
 
-    A stranger who fails on purpose can close an account for one window at most, and only for new logins; sessions go
-    on. While Redis is away logins are not throttled: the password hash still costs an attacker its time.
+    An attempt is counted before the password is looked at, so that attempts at the same time do not pass together. An
+    address from which the account was signed in to before has a count of its own: a stranger who fails on purpose
+    keeps nobody out of it. While Redis is away nothing is throttled: the password hash still costs an attacker its
+    time.
     """
 
     def __init__(self, client: redis.Redis, *, per_account: int, per_address: int, window_seconds: int) -> None:
@@ -25,41 +31,55 @@ class RedisLoginThrottle:
         self._limits = (per_account, per_address)
         self._window = window_seconds
 
-    async def check(self, email: str, address: str) -> None:
-        """Raise TooManyAttempts if account or address has used up its window."""
-        for key, limit in zip(_keys(email, address), self._limits, strict=True):
-            try:
-                used = int(await self._client.get(key) or 0)
-                wait = await self._client.ttl(key) if used >= limit else 0
-            except (RedisError, OSError) as error:
-                log.warning("login_throttle_away", error=type(error).__name__)
-                return
-            if used >= limit:
-                raise TooManyAttempts(max(wait, 1))
-
-    async def record_failure(self, email: str, address: str) -> None:
-        """Count a failed login."""
+    async def attempt(self, email: str, address: str) -> None:
+        """Count an attempt; raise TooManyAttempts if account or address has used up its window."""
         try:
-            async with self._client.pipeline(transaction=True) as pipeline:
-                for key in _keys(email, address):
-                    pipeline.incr(key)
-                    pipeline.expire(key, self._window, nx=True)
-                await pipeline.execute()
+            account_key = await self._account_key(email, address)
+            counted = await self._count(account_key, 1), await self._count(_address_key(address), 1)
+        except (RedisError, OSError) as error:
+            log.warning("login_throttle_away", error=type(error).__name__)
+            return
+        waits = [wait for (used, wait), limit in zip(counted, self._limits, strict=True) if used > limit]
+        if waits:
+            raise TooManyAttempts(max(*waits, 1))
+
+    async def succeed(self, email: str, address: str) -> None:
+        """Forget the attempts at the account and this one of the address; remember the two together."""
+        try:
+            await self._client.delete(await self._account_key(email, address))
+            await self._count(_address_key(address), -1)
+            await self._client.set(_known_key(email, address), b"1", ex=_KNOWN_SECONDS)
         except (RedisError, OSError) as error:
             log.warning("login_throttle_away", error=type(error).__name__)
 
-    async def forget_account(self, email: str) -> None:
-        """Forget the failures of an account."""
-        try:
-            await self._client.delete(_keys(email, "")[0])
-        except (RedisError, OSError) as error:
-            log.warning("login_throttle_away", error=type(error).__name__)
+    async def _account_key(self, email: str, address: str) -> str:
+        if await self._client.exists(_known_key(email, address)):
+            return f"posthorn:auth:login:known-account:{_digest(email, address_group(address))}"
+        return f"posthorn:auth:login:account:{_digest(email)}"
+
+    async def _count(self, key: str, by: int) -> tuple[int, int]:
+        """Return the new count, and the seconds until it begins anew."""
+        async with self._client.pipeline(transaction=True) as pipeline:
+            pipeline.incrby(key, by)
+            pipeline.expire(key, self._window, nx=True)
+            pipeline.ttl(key)
+            used, _, wait = (int(answer) for answer in await _executed(pipeline))
+        return used, wait
 
 
-def _keys(email: str, address: str) -> tuple[str, str]:
-    return f"posthorn:auth:login:account:{_digest(email)}", f"posthorn:auth:login:address:{_digest(address)}"
+async def _executed(pipeline: Any) -> list[Any]:
+    answers: list[Any] = await pipeline.execute()
+    return answers
 
 
-def _digest(text: str) -> str:
+def _address_key(address: str) -> str:
+    return f"posthorn:auth:login:address:{_digest(address_group(address))}"
+
+
+def _known_key(email: str, address: str) -> str:
+    return f"posthorn:auth:login:known:{_digest(email, address_group(address))}"
+
+
+def _digest(*texts: str) -> str:
     """Redis holds no addresses in clear text."""
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:32]

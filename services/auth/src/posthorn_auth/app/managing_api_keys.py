@@ -8,7 +8,7 @@ from uuid import UUID
 
 from posthorn_auth.app.ports import AccessTokens, NewUnitOfWork
 from posthorn_auth.domain.credentials import ApiKey, hash_secret, new_api_key, shown_prefix
-from posthorn_auth.domain.errors import InvalidApiKey, ScopeNotHeld
+from posthorn_auth.domain.errors import ExpiryInThePast, InvalidApiKey, ScopeNotHeld
 from posthorn_common.clock import Clock, new_id
 from posthorn_common.events import event
 from posthorn_contracts.auth.v1 import ApiKeyRevoked, ApiKeyRevokedData
@@ -36,7 +36,12 @@ class ManagingApiKeys:
     async def create(
         self, organisation_id: UUID, creator_id: UUID, creator_scopes: frozenset[str], wanted: NewApiKey
     ) -> tuple[ApiKey, str]:
-        """Create a key; the second value is the key itself, which is shown this once. Raises ScopeNotHeld."""
+        """Create a key; the second value is the key itself, which is shown this once.
+
+        Raises ScopeNotHeld, ExpiryInThePast.
+        """
+        if wanted.expires_at is not None and wanted.expires_at <= self._clock.now():
+            raise ExpiryInThePast
         if excess := wanted.scopes - creator_scopes:
             raise ScopeNotHeld(sorted(excess))
         secret = new_api_key()
@@ -60,15 +65,16 @@ class ManagingApiKeys:
         async with self._new_unit_of_work() as uow:
             return await uow.api_keys.page(organisation_id, after, limit)
 
-    async def exchange(self, api_key: str) -> tuple[ApiKey, str]:
-        """Return the key and an access token that may do what the key may. Raises InvalidApiKey."""
+    async def exchange(self, api_key: str) -> tuple[ApiKey, str, int]:
+        """Return the key, an access token that may do what the key may, and its seconds. Raises InvalidApiKey."""
         now = self._clock.now()
         async with self._new_unit_of_work() as uow:
             key = await uow.api_keys.by_hash(hash_secret(api_key))
-            if key is None or not key.is_valid(now):
+            seconds = 0 if key is None else min(EXCHANGED_TOKEN_SECONDS, key.seconds_left(now))
+            if key is None or seconds < 1:
                 raise InvalidApiKey
             await uow.api_keys.touch(key.id, now)
-        return key, await self._tokens.issue_for_api_key(key, EXCHANGED_TOKEN_SECONDS)
+        return key, await self._tokens.issue_for_api_key(key, seconds), seconds
 
     async def revoke(self, organisation_id: UUID, key_id: UUID) -> None:
         """Make a key void. Raises ApiKeyNotFound."""

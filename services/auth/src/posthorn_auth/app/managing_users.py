@@ -125,7 +125,7 @@ class ManagingUsers:
         """
         async with self._new_unit_of_work() as uow:
             owners = await uow.users.lock_active_owners(actor.organisation_id)
-            user = await uow.users.get(actor.organisation_id, user_id)
+            user = await uow.users.lock(actor.organisation_id, user_id)
             check_may_change(actor.user_id, actor.role, user, change.role)
             changed = replace(
                 user,

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Protocol, Self
 from uuid import UUID
 
-from posthorn_auth.domain.credentials import ApiKey, Session
+from posthorn_auth.domain.credentials import ApiKey, Session, UsedToken
 from posthorn_auth.domain.signing_keys import SigningKey
 from posthorn_auth.domain.users import Organisation, User
 from posthorn_contracts.envelope import Event
@@ -28,6 +28,10 @@ class Users(Protocol):
         """Raises UserNotFound."""
         ...
 
+    async def lock(self, organisation_id: UUID, user_id: UUID) -> User:
+        """Return a user as they are now, unchanged by others until the transaction ends. Raises UserNotFound."""
+        ...
+
     async def by_email(self, email: str) -> User | None: ...
     async def page(self, organisation_id: UUID, after: UUID | None, limit: int) -> list[User]: ...
     async def save(self, user: User) -> None: ...
@@ -45,11 +49,11 @@ class Sessions(Protocol):
         ...
 
     async def of_user(self, user_id: UUID, after: UUID | None, limit: int) -> list[Session]: ...
-    async def use_token(self, token_hash: bytes, now: datetime) -> Session | None:
+    async def use_token(self, token_hash: bytes, client: bytes, now: datetime) -> Session | None:
         """Mark an unused refresh token as used and return its session; None if there is no such unused token."""
         ...
 
-    async def session_of_used_token(self, token_hash: bytes) -> Session | None: ...
+    async def used_token(self, token_hash: bytes, successor_hash: bytes) -> UsedToken | None: ...
     async def add_token(self, session_id: UUID, token_hash: bytes, now: datetime) -> None: ...
     async def revoke(self, session_id: UUID, now: datetime) -> bool:
         """Return whether the session was open."""
@@ -123,15 +127,14 @@ class PasswordHasher(Protocol):
 
 
 class LoginThrottle(Protocol):
-    """Counts failed logins by account and by client address."""
+    """Counts attempts at passwords by account and by client address, until one succeeds."""
 
-    async def check(self, email: str, address: str) -> None:
-        """Raises TooManyAttempts."""
+    async def attempt(self, email: str, address: str) -> None:
+        """Count an attempt, before the password is looked at. Raises TooManyAttempts."""
         ...
 
-    async def record_failure(self, email: str, address: str) -> None: ...
-    async def forget_account(self, email: str) -> None:
-        """A login has succeeded: the account starts anew; the address does not."""
+    async def succeed(self, email: str, address: str) -> None:
+        """The attempt was none: the account starts anew, and the address is known to belong to it."""
         ...
 
 

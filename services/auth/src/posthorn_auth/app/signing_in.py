@@ -10,7 +10,7 @@ from uuid import UUID
 import structlog
 
 from posthorn_auth.app.ports import AccessTokens, LoginThrottle, NewUnitOfWork, PasswordHasher, UnitOfWork
-from posthorn_auth.domain.credentials import Session, hash_secret, new_secret
+from posthorn_auth.domain.credentials import Session, hash_secret, new_secret, successor
 from posthorn_auth.domain.errors import InvalidCredentials, InvalidRefreshToken, SessionNotFound
 from posthorn_auth.domain.passwords import check_password
 from posthorn_auth.domain.users import OWNER, Organisation, User, UserStatus
@@ -69,6 +69,7 @@ class SigningIn:
         common_passwords: Collection[str],
         clock: Clock,
         session_lifetime: timedelta,
+        successor_key: bytes,
     ) -> None:
         self._new_unit_of_work = new_unit_of_work
         self._hasher = hasher
@@ -77,6 +78,7 @@ class SigningIn:
         self._common = common_passwords
         self._clock = clock
         self._lifetime = session_lifetime
+        self._successor_key = successor_key
 
     async def register(self, wanted: Registration, client: Client) -> tuple[Organisation, User, Tokens]:
         """Register an organisation with its owner, and sign the owner in. Raises WeakPassword, EmailTaken."""
@@ -110,39 +112,39 @@ class SigningIn:
 
     async def sign_in(self, email: str, password: str, client: Client) -> tuple[User, Tokens]:
         """Open a session. Raises InvalidCredentials (for unknown users after the same work), TooManyAttempts."""
-        await self._throttle.check(email, client.address)
+        await self._throttle.attempt(email, client.address)
         async with self._new_unit_of_work() as uow:
             user = await uow.users.by_email(email)
         fits = await self._hasher.verify(password, user.password_hash if user else None)
-        if user is None or not fits or not user.is_active:
-            await self._throttle.record_failure(email, client.address)
-            log.info("login_refused", user_id=str(user.id) if user else None)
-            raise InvalidCredentials
-        await self._throttle.forget_account(email)
-        if self._hasher.is_outdated(user.password_hash):
-            user = replace(user, password_hash=await self._hasher.hash(password), updated_at=self._clock.now())
+        if user is None or not fits:
+            raise self._refused(user)
+        outdated = self._hasher.is_outdated(user.password_hash)
+        new_hash = await self._hasher.hash(password) if outdated else user.password_hash
         async with self._new_unit_of_work() as uow:
-            await uow.users.save(user)
-            session, refresh_token = await self._open_session(uow, user, client)
-        return user, await self._answer(user, session, refresh_token)
+            # Hashing takes its time: the user may have been deactivated meanwhile, or have another password.
+            current = await uow.users.lock(user.organisation_id, user.id)
+            if not current.is_active or current.password_hash != user.password_hash:
+                raise self._refused(user)
+            if outdated:
+                await uow.users.save(replace(current, password_hash=new_hash, updated_at=self._clock.now()))
+            session, refresh_token = await self._open_session(uow, current, client)
+        await self._throttle.succeed(email, client.address)
+        return current, await self._answer(current, session, refresh_token)
 
-    async def refresh(self, refresh_token: str) -> tuple[User, Tokens]:
+    async def refresh(self, refresh_token: str, client: Client) -> tuple[User, Tokens]:
         """Exchange a refresh token for new tokens; each works once.
 
-        A token that comes a second time was stolen, from its owner or by them: the whole session is revoked. Raises
+        A client whose answer was lost may try again for ten seconds, and gets the same token. Otherwise a token that
+        comes a second time was stolen, from its owner or by them: the whole session is revoked. Raises
         InvalidRefreshToken.
         """
-        now = self._clock.now()
-        new_refresh_token = new_secret()
+        following = successor(refresh_token, self._successor_key)
         async with self._new_unit_of_work() as uow:
-            session = await uow.sessions.use_token(hash_secret(refresh_token), now)
-            if session is not None and session.is_open(now):
-                user = await uow.users.get(session.organisation_id, session.user_id)
-                if user.is_active:
-                    await uow.sessions.add_token(session.id, hash_secret(new_refresh_token), now)
-                    return user, await self._answer(user, session, new_refresh_token)
-        await self._revoke_reused(refresh_token)
-        raise InvalidRefreshToken
+            session = await self._use(uow, hash_secret(refresh_token), hash_secret(following), client)
+            user = None if session is None else await uow.users.get(session.organisation_id, session.user_id)
+        if session is None or user is None or not user.is_active:
+            raise InvalidRefreshToken
+        return user, await self._answer(user, session, following)
 
     async def sign_out(self, organisation_id: UUID, session_id: UUID) -> None:
         """End a session. Raises SessionNotFound; ending it twice is no error."""
@@ -151,19 +153,27 @@ class SigningIn:
             await revoke_session(uow, session, self._clock)
 
     async def change_password(
-        self, organisation_id: UUID, user_id: UUID, session_id: UUID | None, current: str, new: str
+        self, organisation_id: UUID, user_id: UUID, session_id: UUID | None, passwords: tuple[str, str], client: Client
     ) -> None:
-        """Set a new password and end all other sessions. Raises InvalidCredentials, WeakPassword."""
+        """Set a new password, the second, and end all other sessions.
+
+        Raises InvalidCredentials, WeakPassword, TooManyAttempts: whoever has found an open session must not guess on.
+        """
+        current, new = passwords
         async with self._new_unit_of_work() as uow:
             user = await uow.users.get(organisation_id, user_id)
+        await self._throttle.attempt(user.email, client.address)
         if not await self._hasher.verify(current, user.password_hash):
-            raise InvalidCredentials
+            raise self._refused(user)
+        await self._throttle.succeed(user.email, client.address)
         check_password(new, common=self._common, context=(user.name, user.email.partition("@")[0]))
         password_hash = await self._hasher.hash(new)
         async with self._new_unit_of_work() as uow:
-            now = self._clock.now()
-            await uow.users.save(replace(user, password_hash=password_hash, updated_at=now))
-            await revoke_all_sessions(uow, user, self._clock, keep=session_id)
+            latest = await uow.users.lock(organisation_id, user_id)
+            if latest.password_hash != user.password_hash:
+                raise self._refused(user)
+            await uow.users.save(replace(latest, password_hash=password_hash, updated_at=self._clock.now()))
+            await revoke_all_sessions(uow, latest, self._clock, keep=session_id)
 
     async def sessions(self, organisation_id: UUID, user_id: UUID, after: UUID | None, limit: int) -> list[Session]:
         """Return the user's sessions that can still be used, oldest first. Raises UserNotFound."""
@@ -199,13 +209,29 @@ class SigningIn:
         await uow.sessions.add(session, hash_secret(refresh_token))
         return session, refresh_token
 
-    async def _revoke_reused(self, refresh_token: str) -> None:
-        async with self._new_unit_of_work() as uow:
-            session = await uow.sessions.session_of_used_token(hash_secret(refresh_token))
-            if session is None or not session.is_open(self._clock.now()):
-                return
-            log.warning("refresh_token_reused", session_id=str(session.id), user_id=str(session.user_id))
-            await revoke_session(uow, session, self._clock)
+    async def _use(self, uow: UnitOfWork, token_hash: bytes, following_hash: bytes, client: Client) -> Session | None:
+        """Return the session that a refresh token is good for; one that is good no more ends its session."""
+        now = self._clock.now()
+        client_hash = hash_secret(client.user_agent)
+        session = await uow.sessions.use_token(token_hash, client_hash, now)
+        if session is not None:
+            if not session.is_open(now):
+                return None
+            await uow.sessions.add_token(session.id, following_hash, now)
+            return session
+        used = await uow.sessions.used_token(token_hash, following_hash)
+        if used is None:
+            return None
+        if used.may_repeat(client_hash, now):
+            return used.session
+        if used.session.is_open(now):
+            log.warning("refresh_token_reused", session_id=str(used.session.id), user_id=str(used.session.user_id))
+            await revoke_session(uow, used.session, self._clock)
+        return None
+
+    def _refused(self, user: User | None) -> InvalidCredentials:
+        log.info("login_refused", user_id=str(user.id) if user else None)
+        return InvalidCredentials()
 
     async def _answer(self, user: User, session: Session, refresh_token: str) -> Tokens:
         access_token = await self._tokens.issue_for_session(user, session)

@@ -10,7 +10,8 @@ AuthError
 ├── NotAllowed               the caller's role does not reach so far
 ├── LastOwner                an organisation keeps at least one active owner
 ├── UserNotFound, ApiKeyNotFound, SessionNotFound
-└── ScopeNotHeld             an API key may do no more than its creator
+├── ScopeNotHeld             an API key may do no more than its creator
+└── ExpiryInThePast          an API key that could never be used
 """
 
 from __future__ import annotations
@@ -98,6 +99,15 @@ class ScopeNotHeld(AuthError):
 
     def __init__(self, scopes: list[str]) -> None:
         super().__init__(f"You do not have these permissions yourself: {', '.join(scopes)}.")
+
+
+class ExpiryInThePast(AuthError):
+    """Somebody wants an API key that is void already."""
+
+    code = "expiry_in_the_past"
+
+    def __init__(self) -> None:
+        super().__init__("`expires_at` is in the past.")
 
 
 class NotFound(AuthError):

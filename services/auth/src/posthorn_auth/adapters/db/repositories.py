@@ -18,7 +18,7 @@ from posthorn_auth.adapters.db.tables import (
     signing_keys,
     users,
 )
-from posthorn_auth.domain.credentials import ApiKey, Session
+from posthorn_auth.domain.credentials import ApiKey, Session, UsedToken
 from posthorn_auth.domain.errors import ApiKeyNotFound, EmailTaken, SessionNotFound, UserNotFound
 from posthorn_auth.domain.signing_keys import SigningKey
 from posthorn_auth.domain.users import OWNER, Organisation, User, UserStatus
@@ -63,7 +63,13 @@ class SqlUsers:
 
     async def get(self, organisation_id: UUID, user_id: UUID) -> User:
         """Return a user of the organisation. Raises UserNotFound."""
-        query = sa.select(users).where(users.c.organisation_id == organisation_id, users.c.id == user_id)
+        return await self._get(_user_query(organisation_id, user_id))
+
+    async def lock(self, organisation_id: UUID, user_id: UUID) -> User:
+        """Return a user as they are now, unchanged by others until the transaction ends. Raises UserNotFound."""
+        return await self._get(_user_query(organisation_id, user_id).with_for_update())
+
+    async def _get(self, query: sa.Select[Any]) -> User:
         row = (await self._connection.execute(query)).one_or_none()
         if row is None:
             raise UserNotFound
@@ -136,12 +142,12 @@ class SqlSessions:
             query = query.where(sessions.c.id > after)
         return [_session(row) for row in await self._connection.execute(query)]
 
-    async def use_token(self, token_hash: bytes, now: datetime) -> Session | None:
+    async def use_token(self, token_hash: bytes, client: bytes, now: datetime) -> Session | None:
         """Mark an unused token as used, so that exactly one of several callers gets the session."""
         used = (
             sa.update(refresh_tokens)
             .where(refresh_tokens.c.token_hash == token_hash, refresh_tokens.c.used_at.is_(None))
-            .values(used_at=now)
+            .values(used_at=now, used_by=client)
             .returning(refresh_tokens.c.session_id)
         )
         session_id = await self._connection.scalar(used)
@@ -150,15 +156,21 @@ class SqlSessions:
         touched = sa.update(sessions).where(sessions.c.id == session_id).values(last_used_at=now).returning(sessions)
         return _session((await self._connection.execute(touched)).one())
 
-    async def session_of_used_token(self, token_hash: bytes) -> Session | None:
-        """Return the session that a used token belonged to."""
+    async def used_token(self, token_hash: bytes, successor_hash: bytes) -> UsedToken | None:
+        """Return what is known of a used token."""
+        following = refresh_tokens.alias("following")
         query = (
-            sa.select(sessions)
+            sa.select(
+                sessions, refresh_tokens.c.used_at, refresh_tokens.c.used_by, following.c.used_at.label("followed")
+            )
             .join(refresh_tokens, refresh_tokens.c.session_id == sessions.c.id)
+            .outerjoin(following, following.c.token_hash == successor_hash)
             .where(refresh_tokens.c.token_hash == token_hash, refresh_tokens.c.used_at.is_not(None))
         )
         row = (await self._connection.execute(query)).one_or_none()
-        return None if row is None else _session(row)
+        if row is None:
+            return None
+        return UsedToken(_session(row), row.used_at, row.used_by or b"", is_followed=row.followed is not None)
 
     async def add_token(self, session_id: UUID, token_hash: bytes, now: datetime) -> None:
         """Store the session's next refresh token."""
@@ -256,6 +268,10 @@ class SqlSigningKeys:
     async def lock(self) -> None:
         """Wait for others who add keys, and let nobody else until the transaction ends."""
         await self._connection.execute(sa.text("LOCK TABLE signing_keys IN SHARE ROW EXCLUSIVE MODE"))
+
+
+def _user_query(organisation_id: UUID, user_id: UUID) -> sa.Select[Any]:
+    return sa.select(users).where(users.c.organisation_id == organisation_id, users.c.id == user_id)
 
 
 _SESSION_COLUMNS = tuple(column.name for column in sessions.columns)

@@ -58,6 +58,7 @@ refresh_tokens = sa.Table(
     sa.Column("session_id", sa.ForeignKey(sessions.c.id, ondelete="CASCADE"), nullable=False, index=True),
     sa.Column("created_at", _time, nullable=False),
     sa.Column("used_at", _time),
+    sa.Column("used_by", sa.LargeBinary),
 )
 
 api_keys = sa.Table(

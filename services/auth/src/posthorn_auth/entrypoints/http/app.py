@@ -21,6 +21,7 @@ _STATUSES: dict[type[Exception], int] = {
     errors.EmailTaken: 409,
     errors.NotAllowed: 403,
     errors.ScopeNotHeld: 403,
+    errors.ExpiryInThePast: 422,
     errors.LastOwner: 409,
     errors.NotFound: 404,
 }

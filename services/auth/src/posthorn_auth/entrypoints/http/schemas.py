@@ -9,7 +9,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from posthorn_auth.domain.passwords import MAX_CHARACTERS, MIN_CHARACTERS
 from posthorn_auth.domain.users import UserStatus
-from posthorn_common.http.fields import EmailAddress, RequestModel, SingleLine
+from posthorn_common.http.fields import EmailAddress, Instant, RequestModel, SingleLine
 from posthorn_contracts.permissions import Permission, Role
 
 # Longer than any allowed password: the rule itself answers with `weak_password`.
@@ -100,7 +100,7 @@ class MeAnswer(BaseModel):
 class ApiKeyRequest(RequestModel):
     name: SingleLine = Field(examples=["Reporting"])
     scopes: list[Permission] = Field(min_length=1, max_length=len(Permission), examples=[["statistics:read"]])
-    expires_at: AwareDatetime | None = None
+    expires_at: Instant | None = None
 
 
 class ApiKeyAnswer(Answer):

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends
 
-from posthorn_auth.app.managing_api_keys import EXCHANGED_TOKEN_SECONDS, NewApiKey
+from posthorn_auth.app.managing_api_keys import NewApiKey
 from posthorn_auth.entrypoints.http.deps import Services, person
 from posthorn_auth.entrypoints.http.schemas import ApiKeyAnswer, ApiKeyRequest, NewApiKeyAnswer
 from posthorn_common.http.identity import internal_caller, requires
@@ -60,5 +60,5 @@ async def revoke_api_key(api_key_id: UUID, caller: Writer, services: Services) -
 @internal_router.post("/api-keys/exchange")
 async def exchange_api_key(body: ApiKeyExchangeRequest, services: Services) -> ApiKeyExchangeAnswer:
     """Return an access token that stands for the key; 401 if it is void."""
-    key, token = await services.managing_api_keys.exchange(body.api_key)
-    return ApiKeyExchangeAnswer(access_token=token, expires_in=EXCHANGED_TOKEN_SECONDS, api_key_id=str(key.id))
+    key, token, seconds = await services.managing_api_keys.exchange(body.api_key)
+    return ApiKeyExchangeAnswer(access_token=token, expires_in=seconds, api_key_id=str(key.id))

@@ -51,9 +51,12 @@ async def login(body: LoginRequest, services: Services, client: FromClient) -> S
 
 
 @router.post("/v1/auth/refresh", operation_id="refresh_tokens", responses=responses(401, 422))
-async def refresh(body: RefreshRequest, services: Services) -> SignedInAnswer:
-    """Exchange a refresh token for new tokens. It works once; a second use ends the whole session."""
-    user, tokens = await services.signing_in.refresh(body.refresh_token)
+async def refresh(body: RefreshRequest, services: Services, client: FromClient) -> SignedInAnswer:
+    """Exchange a refresh token for new tokens. It works once; a second use ends the whole session.
+
+    If the answer was lost, try again within ten seconds: it is the same.
+    """
+    user, tokens = await services.signing_in.refresh(body.refresh_token, client)
     return SignedInAnswer(user=UserAnswer.model_validate(user), **_tokens(services, tokens))
 
 
@@ -78,11 +81,14 @@ async def me(caller: Annotated[Principal, Depends(authenticated)], services: Ser
     )
 
 
-@router.post("/v1/auth/password", operation_id="change_password", status_code=204, responses=responses(401, 403, 422))
-async def change_password(body: PasswordRequest, caller: Person, services: Services) -> None:
+@router.post(
+    "/v1/auth/password", operation_id="change_password", status_code=204, responses=responses(401, 403, 422, 429)
+)
+async def change_password(body: PasswordRequest, caller: Person, services: Services, client: FromClient) -> None:
     """Set a new password. All other sessions of the user end."""
+    passwords = (body.current_password, body.new_password)
     await services.signing_in.change_password(
-        caller.organisation_id, caller.subject_id, caller.session_id, body.current_password, body.new_password
+        caller.organisation_id, caller.subject_id, caller.session_id, passwords, client
     )
 
 
