@@ -265,8 +265,9 @@ async def test_a_batch_that_takes_longer_than_its_lease_is_not_taken_over_while_
     assert (after.state, after.lease_epoch) == ("done", 1)
 
 
-async def test_a_worker_that_takes_over_from_its_own_frozen_self_loses_nothing(
-    office: Office, smtp_server: Any
+@pytest.mark.parametrize("noticed", [True, False])
+async def test_a_worker_that_takes_over_from_its_own_frozen_self_mails_nobody_twice(
+    office: Office, smtp_server: Any, noticed: bool
 ) -> None:
     campaign_id = await office.plan(members(10), port=smtp_server.port)
     worker, gate = office.worker()
@@ -276,7 +277,8 @@ async def test_a_worker_that_takes_over_from_its_own_frozen_self_loses_nothing(
     await office.expire_leases()
     second = asyncio.create_task(worker.send_batch())
     await eventually(lambda: office.told(campaign_id))
-    await worker.renew_leases()
+    if noticed:
+        await worker.renew_leases()
     gate.after.set()
     await asyncio.gather(first, second)
     await office.container.reconciling.reconcile()

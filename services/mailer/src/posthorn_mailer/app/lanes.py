@@ -256,16 +256,17 @@ class Lane:
                 pause = min(pause * 2, _LONGEST_DATABASE_PAUSE_SECONDS)
 
     async def _settle(self, entry: Entry, turns: list[_Turn], result: EntryResult, *, repeated: bool) -> None:
-        opened = {(one.send_id, one.number): one for one in result.opened}
+        # By attempt: of two who want the same delivery, one at most has opened it.
+        opened = {one.attempt_id: one for one in result.opened}
         OPEN.inc(len(opened))
         for turn in turns:
-            one = opened.get((turn.opening.send_id, turn.opening.number))
+            one = opened.get(turn.opening.attempt_id)
             if one is not None:
                 self._take_off(turn, one)
             else:
                 self._settle_refused(turn, result, repeated=repeated)
         for closing in entry.closings:
-            if (closing.send_id, closing.number) not in result.closed:
+            if closing.attempt_id not in result.closed:
                 LEASE_LOST.inc(0 if repeated else 1)
                 await self._parts.on_late(closing)
 
@@ -282,19 +283,21 @@ class Lane:
             self._wake.set()
         else:
             held.unsettled -= 1
-        if (opening.send_id, opening.number) in result.suppressed:
+        if opening.attempt_id in result.suppressed:
             held.unreported = True
             DELIVERIES.labels(DeliveryState.SUPPRESSED).inc()
             return
-        status = result.statuses.get(opening.batch_id)
+        status = result.statuses.get((opening.batch_id, opening.epoch))
         if status is None:
             held.halt_for(Halt.LEASE_LOST)
         elif status is not SendStatus.SENDING:
             held.halt_for(Halt.NOT_SENDING)
 
     async def _hand_over(self, turn: _Turn, opened: Opened) -> None:
-        closing = await self._attempt(turn, opened)
-        OPEN.dec()
+        try:
+            closing = await self._attempt(turn, opened)
+        finally:
+            OPEN.dec()
         DELIVERIES.labels(closing.state).inc()
         turn.held.unreported = True
         self._answered.append((turn, closing))

@@ -304,8 +304,7 @@ class Opening:
 class Opened:
     """A delivery that is open: its message may be handed over, once. `attempts` counts this one."""
 
-    send_id: UUID
-    number: int
+    attempt_id: int
     attempts: int
     first_opened_at: datetime
     expires_in_seconds: float
@@ -350,15 +349,16 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class EntryResult:
-    """What came of it. An opening that is missing was refused: send, lease or delivery is not as it was.
+    """What came of it, by the ids of attempts: those that were closed, opened, and met a suppression.
 
-    `statuses` holds the batches whose lease is ours, with the status of their sends.
+    An opening that is missing was refused: send, lease or delivery is not as it was. `statuses` holds the leases that
+    are ours, by batch and epoch, with the status of their sends.
     """
 
-    closed: frozenset[tuple[UUID, int]]
+    closed: frozenset[int]
     opened: Sequence[Opened]
-    suppressed: frozenset[tuple[UUID, int]]
-    statuses: Mapping[UUID, SendStatus]
+    suppressed: frozenset[int]
+    statuses: Mapping[tuple[UUID, int], SendStatus]
 
 
 class LedgerPage(Protocol):

@@ -39,7 +39,7 @@ WITH answered AS (
     FROM answered a
     WHERE d.send_id = a.send_id AND d.number = a.number AND d.attempt_id = a.attempt_id
       AND (d.state = 'sending' OR d.state = 'ambiguous' AND a.state IN ('sent', 'bounced', 'failed'))
-    RETURNING d.send_id, d.number, a.batch_id, a.epoch
+    RETURNING a.attempt_id, a.batch_id, a.epoch
 ), late AS (
     UPDATE batches b SET unreported = true FROM closed c
     WHERE b.id = c.batch_id AND (b.lease_epoch <> c.epoch OR b.state <> 'leased')
@@ -63,19 +63,20 @@ WITH answered AS (
         ),
         epoch = held.lease_epoch, attempt_id = w.attempt_id, next_attempt_at = NULL, opened_at = clock_timestamp(),
         first_opened_at = coalesce(d.first_opened_at, now()),
-        expires_at = coalesce(d.expires_at, now() + make_interval(secs => $19))
-    FROM unnest($15::uuid[], $16::uuid[], $17::int[], $18::bigint[]) AS w(batch_id, send_id, number, attempt_id)
-    JOIN held ON held.id = w.batch_id AND held.status = 'sending'
+        expires_at = coalesce(d.expires_at, now() + make_interval(secs => $20))
+    FROM unnest($15::uuid[], $16::int[], $17::uuid[], $18::int[], $19::bigint[])
+        AS w(batch_id, epoch, send_id, number, attempt_id)
+    JOIN held ON held.id = w.batch_id AND held.lease_epoch = w.epoch AND held.status = 'sending'
     WHERE d.send_id = w.send_id AND d.number = w.number
       AND (d.state = 'pending' OR d.state = 'deferred' AND d.next_attempt_at <= clock_timestamp()
            OR d.state = 'sending' AND d.attempt_id = w.attempt_id)
-    RETURNING d.send_id, d.number, d.state, d.attempts, d.first_opened_at,
+    RETURNING d.attempt_id, d.state, d.attempts, d.first_opened_at,
               extract(epoch FROM d.expires_at - now())::float8 AS expires_in
 )
-SELECT 'closed' AS kind, send_id AS id, number, NULL AS state, 0 AS attempts, NULL::timestamptz AS first_opened_at,
-       0::float8 AS expires_in FROM closed
-UNION ALL SELECT 'opened', send_id, number, state, attempts, first_opened_at, expires_in FROM opened
-UNION ALL SELECT 'held', id, 0, status, 0, NULL, 0 FROM held
+SELECT 'closed' AS kind, attempt_id, NULL AS state, 0 AS attempts, NULL::timestamptz AS first_opened_at,
+       0::float8 AS expires_in, NULL::uuid AS batch_id, 0 AS epoch FROM closed
+UNION ALL SELECT 'opened', attempt_id, state, attempts, first_opened_at, expires_in, NULL, 0 FROM opened
+UNION ALL SELECT 'held', 0, status, 0, NULL, 0, id, lease_epoch FROM held
 """
 
 _SUPPRESS = """
@@ -173,11 +174,12 @@ def _closing_columns(closings: Sequence[Closing]) -> list[list[Any]]:
 
 def _opening_columns(openings: Sequence[Opening]) -> list[list[Any]]:
     rows = sorted(openings, key=lambda opening: (opening.send_id, opening.number))
-    held = {row.batch_id: row.epoch for row in rows}
+    held = list({(row.batch_id, row.epoch) for row in rows})
     return [
-        list(held),
-        list(held.values()),
+        [batch_id for batch_id, _epoch in held],
+        [epoch for _batch_id, epoch in held],
         [row.batch_id for row in rows],
+        [row.epoch for row in rows],
         [row.send_id for row in rows],
         [row.number for row in rows],
         [row.attempt_id for row in rows],
@@ -186,13 +188,13 @@ def _opening_columns(openings: Sequence[Opening]) -> list[list[Any]]:
 
 def _result(rows: list[Any]) -> EntryResult:
     closed, opened, suppressed, statuses = set(), [], set(), {}
-    for kind, id_, number, state, attempts, first_opened_at, expires_in in rows:
+    for kind, attempt_id, state, attempts, first_opened_at, expires_in, batch_id, epoch in rows:
         if kind == "closed":
-            closed.add((id_, number))
+            closed.add(attempt_id)
         elif kind == "held":
-            statuses[id_] = SendStatus(state)
+            statuses[batch_id, epoch] = SendStatus(state)
         elif state == "suppressed":
-            suppressed.add((id_, number))
+            suppressed.add(attempt_id)
         else:
-            opened.append(Opened(id_, number, attempts, first_opened_at, expires_in))
+            opened.append(Opened(attempt_id, attempts, first_opened_at, expires_in))
     return EntryResult(frozenset(closed), opened, frozenset(suppressed), statuses)
