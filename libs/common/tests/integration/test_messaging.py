@@ -25,7 +25,13 @@ from posthorn_common.messaging import (
 )
 from posthorn_common.messaging import consumer as consumer_module
 from posthorn_common.settings import ServiceSettings
-from posthorn_contracts.auth.v1 import OrganisationRegistered, OrganisationRegisteredData, SessionRevoked
+from posthorn_contracts.auth.v1 import (
+    ApiKeyRevoked,
+    ApiKeyRevokedData,
+    OrganisationRegistered,
+    OrganisationRegisteredData,
+    SessionRevoked,
+)
 
 from .support import EVENT_TYPE, an_event, eventually, messages_in, publish, queue_state, running
 
@@ -79,20 +85,62 @@ async def test_logs_of_a_handler_carry_the_ids_of_its_event(bus, amqp_url, consu
 
 async def test_an_event_published_before_its_first_consumer_exists_is_delivered_later(amqp_url):
     # Of a type that no other test has a queue for.
-    event = OrganisationRegistered.about(
+    event = ApiKeyRevoked.about(
         new_id(),
         id=new_id(),
         organisation_id=new_id(),
         occurred_at=datetime.now(UTC),
-        data=OrganisationRegisteredData(organisation_id=new_id(), name="Post", owner_id=new_id()),
+        data=ApiKeyRevokedData(api_key_id=new_id()),
     )
     received = []
     async with connect(amqp_url, service="tests") as bus:
         await publish(bus, event)
-        bus.subscribe(OrganisationRegistered, lambda event: _append(received, event), consumer="late")
+        bus.subscribe(ApiKeyRevoked, lambda event: _append(received, event), consumer="late")
         async with running(bus, amqp_url, f"late.{event.type}"):
             await eventually(lambda: received)
     assert received == [event]
+
+
+async def test_an_event_that_only_others_listen_to_is_stored_for_them_and_nowhere_else(bus, amqp_url):
+    def registered():
+        return OrganisationRegistered.about(
+            new_id(),
+            id=new_id(),
+            organisation_id=new_id(),
+            occurred_at=datetime.now(UTC),
+            data=OrganisationRegisteredData(organisation_id=new_id(), name="Post", owner_id=new_id()),
+        )
+
+    await bus.ping()
+    before = await messages_in(amqp_url, "posthorn.unrouted")
+    await publish(bus, registered())
+    connection = await aio_pika.connect(amqp_url)
+    async with connection, connection.channel() as channel:
+        queue = await channel.declare_queue(f"crm-{new_id().hex[-8:]}", exclusive=True)
+        await queue.bind("posthorn.others")
+        event = registered()
+        await publish(bus, event)
+        message = await eventually(lambda: queue.get(fail=False))
+        assert (message.message_id, message.routing_key) == (str(event.id), event.type)
+        assert await queue.get(fail=False) is None
+    assert await messages_in(amqp_url, "posthorn.unrouted") == before
+
+
+async def test_what_an_older_version_left_among_the_unrouted_for_others_is_cleared_away(amqp_url, consumer):
+    async with connect(amqp_url, service="tests") as bus:
+        await bus.ping()
+        connection = await aio_pika.connect(amqp_url)
+        async with connection, connection.channel() as channel:
+            left = aio_pika.Message(b"{}", type=OrganisationRegistered.event_type)
+            exchange = await channel.get_exchange("posthorn.unrouted")
+            await exchange.publish(left, routing_key=OrganisationRegistered.event_type)
+        bus.subscribe(SessionRevoked, lambda _event: asyncio.sleep(0), consumer=consumer)
+        async with running(bus, amqp_url, f"{consumer}.{EVENT_TYPE}"):
+
+            async def emptied():
+                return await messages_in(amqp_url, "posthorn.unrouted") == 0
+
+            await eventually(emptied)
 
 
 async def test_a_poison_event_is_dead_lettered_after_five_attempts_and_the_rest_goes_on(

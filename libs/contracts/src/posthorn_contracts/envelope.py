@@ -25,6 +25,8 @@ class Event(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     event_type: ClassVar[str]
+    is_for_others: ClassVar[bool] = False
+    """Whether no service of Posthorn listens: such an event is stored only for queues that somebody has bound."""
 
     id: UUID
     type: str

@@ -47,7 +47,7 @@ class EventBus:
         """Publish a persistent event and wait until the broker has stored it.
 
         An event that no consumer has asked for yet is stored too, in the bounded queue `posthorn.unrouted`, from where
-        consumers that come later take it.
+        consumers that come later take it; but not one that is for others only (`Event.is_for_others`).
 
         Raises BrokerUnavailable, EventNotRouted or PublishRefused; after each of them publish again with the same id.
         Only the outbox relay should call this.

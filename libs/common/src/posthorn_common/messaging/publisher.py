@@ -77,7 +77,8 @@ class Publisher:
         )
         try:
             async with asyncio.timeout(_CONFIRM_SECONDS):
-                await link.exchange.publish(message, routing_key=event_type, mandatory=True)
+                mandatory = not topology.is_for_others(event_type)
+                await link.exchange.publish(message, routing_key=event_type, mandatory=mandatory)
         except PublishError as error:
             # The queue for unrouted events has been deleted: a new connection declares it again.
             await self._discard(link)

@@ -59,5 +59,5 @@ async def move(message: AbstractIncomingMessage, exchange: AbstractExchange, rou
         content_type=message.content_type,
         delivery_mode=DeliveryMode.PERSISTENT,
     )
-    await exchange.publish(copy, routing_key=routing_key, mandatory=True)
+    await exchange.publish(copy, routing_key=routing_key, mandatory=not topology.is_for_others(routing_key))
     await message.ack()

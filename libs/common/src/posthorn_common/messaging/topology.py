@@ -5,6 +5,9 @@ posthorn.events (topic) ──▶ <consumer>.<event type>   quorum, one per subs
      ▼                           ▼
 posthorn.unrouted (fanout)  posthorn.dead (direct) ──▶ <consumer>.dead   quorum
      └──▶ posthorn.unrouted      quorum, bounded
+
+Events of types that no service of ours listens to go to posthorn.others (fanout), to which others may bind queues.
+Without it they would fill the queue of the unrouted.
 """
 
 from __future__ import annotations
@@ -14,9 +17,12 @@ import secrets
 from aio_pika import ExchangeType
 from aio_pika.abc import AbstractChannel, AbstractExchange, AbstractQueue
 
+from posthorn_contracts.registry import EVENTS as EVENT_CLASSES
+
 EVENTS = "posthorn.events"
 DEAD = "posthorn.dead"
 UNROUTED = "posthorn.unrouted"
+OTHERS = "posthorn.others"
 
 MAX_ATTEMPTS = 5
 """Attempts a consumer has before its message is dead-lettered."""
@@ -35,6 +41,12 @@ def dead_letter_queue_name(consumer: str) -> str:
     return f"{consumer}.dead"
 
 
+def is_for_others(event_type: str) -> bool:
+    """Return whether no service of ours listens to an event type."""
+    event_class = EVENT_CLASSES.get(event_type)
+    return event_class is not None and event_class.is_for_others
+
+
 async def declare_events(channel: AbstractChannel) -> AbstractExchange:
     """Declare what publishers need, so that every event is stored even before its first consumer exists."""
     unrouted = await channel.declare_exchange(UNROUTED, ExchangeType.FANOUT, durable=True)
@@ -49,9 +61,13 @@ async def declare_events(channel: AbstractChannel) -> AbstractExchange:
         },
     )
     await queue.bind(unrouted)
-    return await channel.declare_exchange(
+    events = await channel.declare_exchange(
         EVENTS, ExchangeType.TOPIC, durable=True, arguments={"alternate-exchange": UNROUTED}
     )
+    others = await channel.declare_exchange(OTHERS, ExchangeType.FANOUT, durable=True)
+    for event_type in filter(is_for_others, EVENT_CLASSES):
+        await others.bind(events, routing_key=event_type)
+    return events
 
 
 async def declare_dead_letters(channel: AbstractChannel, consumer: str) -> None:

@@ -19,6 +19,7 @@ class OrganisationRegistered(Event):
     """An organisation exists, with its owner."""
 
     event_type: ClassVar[str] = "auth.organisation.registered.v1"
+    is_for_others: ClassVar[bool] = True
     data: OrganisationRegisteredData
 
 
@@ -31,6 +32,7 @@ class UserAdded(Event):
     """A user belongs to an organisation."""
 
     event_type: ClassVar[str] = "auth.user.added.v1"
+    is_for_others: ClassVar[bool] = True
     data: UserAddedData
 
 
@@ -44,6 +46,7 @@ class UserRoleChanged(Event):
     """A user has another role; tokens that were issued before carry the old permissions until they expire."""
 
     event_type: ClassVar[str] = "auth.user.role-changed.v1"
+    is_for_others: ClassVar[bool] = True
     data: UserRoleChangedData
 
 
@@ -55,6 +58,7 @@ class UserDeactivated(Event):
     """A user may no longer sign in; all of the user's sessions are over."""
 
     event_type: ClassVar[str] = "auth.user.deactivated.v1"
+    is_for_others: ClassVar[bool] = True
     data: UserDeactivatedData
 
 
