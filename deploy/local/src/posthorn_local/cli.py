@@ -80,7 +80,9 @@ def status() -> None:
         memory = "" if program.memory_mb is None else f"{program.memory_mb} MB"
         table.add_row(program.name, f"[{style}]{program.state}", program.address, str(program.pid or ""), memory)
     Console().print(table)
-    if any(program.state == "died" for program in programs):
+    died = [program.name for program in programs if program.state == "died"]
+    if died:
+        _say(f"{', '.join(died)} died: `make logs NAME={died[0]}` may say why, `make up` starts it again")
         raise typer.Exit(1)
 
 

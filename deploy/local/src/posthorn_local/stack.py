@@ -30,7 +30,7 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True)
 class ProgramStatus:
-    """What `status` says of one program. Memory is resident, with children."""
+    """What `status` says of one program. Memory is with children, and what several processes share counts once."""
 
     name: str
     state: Literal["running", "died", "stopped"]
@@ -130,9 +130,9 @@ class Stack:
         wanted = {name: port for name, port in known.items() if self._running(listener(name)) is None}
         ports = {**known, **choose_ports(wanted)}
         moved = [name for name in ports if ports[name] != known[name]]
-        for name in moved:
-            report(f"port {known[name]} is taken: {name} uses {ports[name]}")
         if moved:
+            changes = ", ".join(f"{name} {ports[name]} instead of {known[name]}" for name in moved)
+            report(f"some ports are taken, so others are used: {changes}")
             self._stop_services(report)
         plan = self._plan(ports)
         self._record.write_text(json.dumps({"ports": ports, "urls": plan.urls}, indent=2) + "\n")
@@ -202,8 +202,18 @@ class Stack:
         if process is None:
             died = pid_file(self.folder, name).exists()
             return ProgramStatus(name, "died" if died else "stopped", address)
-        memory = sum(member.memory_info().rss for member in (process, *process.children(recursive=True)))
+        memory = sum(_memory(member) for member in (process, *process.children(recursive=True)))
         return ProgramStatus(name, "running", address, process.pid, memory // 2**20)
+
+
+def _memory(process: psutil.Process) -> int:
+    """Return the bytes that a process takes, with its part of what it shares with others; 0 if it has just ended."""
+    try:
+        return int(process.memory_full_info().pss)
+    except psutil.AccessDenied:  # of another user, as PostgreSQL is
+        return int(process.memory_info().rss)
+    except psutil.NoSuchProcess:
+        return 0
 
 
 def _discard(start: Callable[[], bool]) -> None:

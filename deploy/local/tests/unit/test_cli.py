@@ -39,7 +39,7 @@ def test_status_of_a_stack_with_a_dead_program_fails(command, tmp_path):
     status, output, _ = command("status")
 
     assert status == 1
-    assert "died" in output
+    assert output.splitlines()[-1].startswith("posthorn: mailer died: `make logs NAME=mailer`")
 
 
 def test_stopping_what_was_never_started_is_no_error(command):
