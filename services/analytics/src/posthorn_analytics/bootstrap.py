@@ -103,6 +103,7 @@ async def bootstrap(settings: Settings, clock: Clock | None = None) -> AsyncGene
         stack.push_async_callback(campaigns.close)
         jwks = await stack.enter_async_context(httpx.AsyncClient(timeout=5))
         container = _container(settings, clock, _Resources(engine, client, bus, campaigns, jwks, tokens))
+        stack.push_async_callback(container.signal.close)
         stack.push_async_callback(container.hit_buffer.close)
         yield container
 
@@ -160,7 +161,7 @@ def _container(settings: Settings, clock: Clock, resources: _Resources) -> Conta
         ),
         recording=recording,
         hit_buffer=buffer,
-        draining_spill=DrainingSpill(recording, spill),
+        draining_spill=DrainingSpill(recording, spill, metrics),
         tracking=Tracking(
             link_secret=link_secret,
             links=LinkTables(new_unit_of_work=new_unit_of_work, source=campaigns),

@@ -105,6 +105,9 @@ class Proxy:
         self._target_port = target_port
         self._server: asyncio.Server | None = None
         self._pipes: set[asyncio.Task[None]] = set()
+        self._sinks: list[asyncio.StreamWriter] = []
+        self._passes = asyncio.Event()
+        self._passes.set()
 
     async def mend(self) -> None:
         """Let connections through."""
@@ -117,25 +120,33 @@ class Proxy:
         for pipe in self._pipes:
             pipe.cancel()
         await asyncio.gather(*self._pipes, return_exceptions=True)
+        for sink in self._sinks:  # a pipe that was cut before it began has closed nothing
+            sink.close()
+        self._sinks.clear()
         self._server = None
+
+    def fall_silent(self) -> None:
+        """Keep connections and take new ones, but pass nothing on any more."""
+        self._passes.clear()
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         target_reader, target_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
+        self._sinks += [writer, target_writer]
         for source, sink in ((reader, target_writer), (target_reader, writer)):
-            pipe = asyncio.create_task(_pipe(source, sink))
+            pipe = asyncio.create_task(self._pipe(source, sink))
             self._pipes.add(pipe)
             pipe.add_done_callback(self._pipes.discard)
 
-
-async def _pipe(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-    try:
-        while data := await source.read(65536):
-            sink.write(data)
-            await sink.drain()
-    except ConnectionError:
-        return
-    finally:
-        sink.close()
+    async def _pipe(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        try:
+            while data := await source.read(65536):
+                await self._passes.wait()
+                sink.write(data)
+                await sink.drain()
+        except ConnectionError:
+            return
+        finally:
+            sink.close()
 
 
 @pytest_asyncio.fixture

@@ -234,6 +234,54 @@ async def test_who_hangs_up_leaves_nothing_behind(
     await eventually(lambda: container.watching.open_streams == 0)
 
 
+async def test_two_hundred_watchers_of_a_campaign_share_one_reader(
+    container: Container, letter: Letter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads = 0
+    state = container.statistics.state
+
+    async def counted(organisation_id: UUID, campaign_id: UUID) -> Any:
+        nonlocal reads
+        reads += 1
+        return await state(organisation_id, campaign_id)
+
+    monkeypatch.setattr(container.statistics, "state", counted)
+    await handle(container, letter.started(_now(letter)), letter.planned(1, _now(letter)))
+    told, ended = 0, 0
+
+    async def watch() -> None:
+        nonlocal told, ended
+        async for moment in container.watching.watch(letter.organisation_id, letter.campaign_id, lambda: False):
+            told += 1
+            ended += isinstance(moment, watching.End)
+
+    started = time.monotonic()
+    watchers = [asyncio.create_task(watch()) for _ in range(200)]
+    await eventually(lambda: told == 200)
+    await asyncio.sleep(2)
+    await handle(container, letter.recorded(record(new_id(), "sent")), letter.completed(_now(letter)))
+    await asyncio.gather(*watchers)
+    assert ended == 200
+    assert reads <= 2 + (time.monotonic() - started) / 0.25
+    assert container.watching.open_streams == 0
+
+
+async def test_watchers_hear_of_a_reader_that_breaks(
+    container: Container, letter: Letter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await handle(container, letter.started(_now(letter)))
+    moments = container.watching.watch(letter.organisation_id, letter.campaign_id, lambda: False)
+    await anext(moments)
+
+    async def broken(*_ids: UUID) -> Any:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(container.statistics, "state", broken)
+    with pytest.raises(RuntimeError, match="a bug"):
+        await anext(moments)
+    assert container.watching.open_streams == 0
+
+
 async def test_a_service_that_stops_ends_its_streams_at_once(
     container: Container, letter: Letter, serve: Any, reader: dict[str, str]
 ) -> None:

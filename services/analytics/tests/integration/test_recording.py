@@ -9,10 +9,13 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+import sqlalchemy as sa
 
+from posthorn_analytics.adapters.db import tables
+from posthorn_analytics.adapters.redis_spill import REJECTED, STREAM, RedisHitSpill
 from posthorn_analytics.app.recording import BATCH_HITS
 from posthorn_analytics.bootstrap import Container, bootstrap
-from posthorn_analytics.domain.recipients import Hit, HitKind
+from posthorn_analytics.domain.recipients import MOST_HITS, Hit, HitKind
 from posthorn_common.clock import new_id
 
 from .support import LINKS, NOON, Letter, handle, published, record
@@ -110,6 +113,36 @@ async def test_many_hits_are_one_event_of_bounded_size(container: Container, let
     await container.recording.record([_hit(letter, new_id()) for _ in range(BATCH_HITS)])
     [event] = await published(container, letter)
     assert len(event.data.engagements) == BATCH_HITS == 500
+
+
+async def test_one_recipient_fills_neither_the_table_nor_the_numbers(
+    container: Container, letter: Letter, statistics: Any
+) -> None:
+    contact = new_id()
+    flood = [_hit(letter, contact, is_machine=number % 2 == 0) for number in range(BATCH_HITS)]
+    for _ in range(3):
+        await container.recording.record([dataclasses.replace(hit, id=new_id()) for hit in flood])
+    await container.recording.record([_hit(letter, contact), _hit(letter, new_id())])
+    now = await statistics()
+    assert now["clicks"] + now["machine_clicks"] == MOST_HITS + 1
+    assert now["unique_clicks"] == 2
+    async with container.engine.connect() as connection:
+        query = sa.select(sa.func.count()).where(tables.engagements.c.contact_id == contact)
+        assert await connection.scalar(query) == MOST_HITS
+
+
+async def test_what_cannot_be_recorded_does_not_keep_other_hits_in_redis(
+    container: Container, letter: Letter, statistics: Any
+) -> None:
+    spill = RedisHitSpill(container.redis, limit=1000)
+    await container.redis.xadd(STREAM, {b"hit": b'{"a hit": "of another version"}'})
+    await spill.put([_hit(letter, new_id()), _hit(letter, new_id(), link_number=2**40), _hit(letter, new_id())])
+    assert await container.draining_spill.drain() == 2
+    assert (await statistics())["clicks"] == 2
+    assert await spill.take(10) == []
+    rejected = await container.redis.xrange(REJECTED)
+    assert len(rejected) == 2
+    assert rejected[0][1] == {b"hit": b'{"a hit": "of another version"}'}
 
 
 async def test_old_engagements_are_deleted_and_counts_stay(

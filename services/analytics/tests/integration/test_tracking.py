@@ -286,6 +286,43 @@ async def test_links_are_answered_even_when_nothing_can_be_stored(
     assert (await statistics())["clicks"] == 1
 
 
+async def test_a_redis_that_does_not_answer_costs_no_click_and_no_time(
+    settings: Any, links_of: Any, statistics: Any, proxy_to: Any
+) -> None:
+    redis = await proxy_to(_port(settings.redis_url))
+    through_proxy = settings.model_copy(update={"redis_url": _at_port(settings.redis_url, redis.port)})
+    async with bootstrap(through_proxy) as process, _person(process) as http:
+        assert (await http.get(links_of(new_id())[1])).status_code == 302
+        before = await _lost(http)
+        redis.fall_silent()
+        for _ in range(10):
+            async with asyncio.timeout(5):  # what Redis is given for one answer, some times over
+                assert (await http.get(links_of(new_id())[1])).status_code == 302
+        assert await _lost(http) == before
+        assert (await statistics())["clicks"] == 11
+
+
+async def test_a_silent_redis_and_no_database_keep_no_reader_for_long(
+    settings: Any, links_of: Any, proxy_to: Any
+) -> None:
+    click = links_of(new_id())[1]
+    database, redis = await proxy_to(_port(settings.database_url)), await proxy_to(_port(settings.redis_url))
+    through_proxies = settings.model_copy(
+        update={
+            "database_url": _at_port(settings.database_url, database.port),
+            "redis_url": _at_port(settings.redis_url, redis.port),
+        }
+    )
+    async with bootstrap(through_proxies) as process, _person(process) as http:
+        assert (await http.get(click)).status_code == 302
+        before = await _lost(http)
+        await database.cut()
+        redis.fall_silent()
+        async with asyncio.timeout(12):  # five seconds for PostgreSQL, two for Redis, and a slow machine
+            assert (await http.get(click)).status_code == 302
+        assert await _lost(http) == before + 1
+
+
 @contextlib.asynccontextmanager
 async def _person(process: Container) -> AsyncGenerator[httpx.AsyncClient]:
     transport = httpx.ASGITransport(build_app(process))

@@ -13,8 +13,9 @@ _STREAMS = Gauge("posthorn_analytics_progress_streams", "Event streams of progre
 class PrometheusHitMetrics:
     """See the port HitMetrics.
 
-    Outcomes: recorded, machine (recorded as a machine's), not_counted (recorded before, or of an erased contact),
-    spilled (waits in Redis), lost, head, invalid_token, unknown_link, unknown_campaign.
+    Outcomes: recorded, machine (recorded as a machine's), not_counted (recorded before, of an erased contact, or more
+    than one recipient may leave behind), spilled (waits in Redis), rejected (waited in Redis and cannot be recorded),
+    lost, head, invalid_token, unknown_link, unknown_campaign.
     """
 
     def count(self, kind: str, outcome: str, amount: int = 1) -> None:

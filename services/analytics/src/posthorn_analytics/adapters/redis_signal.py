@@ -39,9 +39,30 @@ class RedisChangeSignal:
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
         self._waiters: defaultdict[UUID, set[_Waiter]] = defaultdict(set)
+        self._untold: set[UUID] = set()
+        self._telling: asyncio.Task[None] | None = None
 
-    async def changed(self, campaign_ids: Iterable[UUID]) -> None:
-        """Wake those who watch; when Redis is away they find out by themselves a little later."""
+    def changed(self, campaign_ids: Iterable[UUID]) -> None:
+        """Wake those who watch, soon; when Redis is away they find out by themselves a little later."""
+        self._untold.update(campaign_ids)
+        if self._untold and self._telling is None:
+            self._telling = asyncio.create_task(self._tell())
+
+    async def close(self) -> None:
+        """Tell no more."""
+        if self._telling is not None:
+            self._telling.cancel()
+            await asyncio.wait([self._telling])
+
+    async def _tell(self) -> None:
+        try:
+            while self._untold:
+                campaign_ids, self._untold = self._untold, set()
+                await self._publish(campaign_ids)
+        finally:
+            self._telling = None
+
+    async def _publish(self, campaign_ids: Iterable[UUID]) -> None:
         try:
             async with self._client.pipeline(transaction=False) as pipeline:
                 for campaign_id in campaign_ids:

@@ -47,7 +47,7 @@ class Counting:
                 return
             await _deliver(uow, counters, {replaced.get(id_, id_): record for id_, record in delivered.items()})
             await uow.counters.apply(tally)
-        await self._signal.changed([campaign_id])
+        self._signal.changed([campaign_id])
 
     async def on_contact_unsubscribed(self, event: ContactUnsubscribed) -> None:
         """A contact does not want mail any more; it counts for the campaign whose link was used."""
@@ -66,7 +66,7 @@ class Counting:
             recipient.unsubscribe(event.occurred_at, tally.of(event.organisation_id, campaign_id))
             await uow.recipients.save([recipient])
             await uow.counters.apply(tally)
-        await self._signal.changed([campaign_id])
+        self._signal.changed([campaign_id])
 
 
 def _count(record: DeliveryRecord, tally: CampaignTally) -> None:

@@ -60,7 +60,7 @@ class FollowingCampaigns:
             if isinstance(event, CampaignScheduled):
                 await uow.campaigns.set_name(fact, event.data.name)
             await uow.campaigns.set_status(fact, _status(event))
-        await self._signal.changed([fact.campaign_id])
+        self._signal.changed([fact.campaign_id])
 
     async def on_campaign_started(self, event: CampaignStarted) -> None:
         """A campaign is being sent, and its links are pinned."""
@@ -73,7 +73,7 @@ class FollowingCampaigns:
             await uow.campaigns.set_name(fact, event.data.name)
             await uow.campaigns.set_started(fact)
             await uow.campaigns.set_status(fact, CampaignStatus.SENDING)
-        await self._signal.changed([fact.campaign_id])
+        self._signal.changed([fact.campaign_id])
 
     async def on_send_planned(self, event: SendPlanned) -> None:
         """The number of recipients is known."""
@@ -82,7 +82,7 @@ class FollowingCampaigns:
             if not await uow.first_time(event):
                 return
             await uow.campaigns.set_audience(fact, event.data.audience)
-        await self._signal.changed([fact.campaign_id])
+        self._signal.changed([fact.campaign_id])
 
     async def on_notice(self, event: SendImpeded | SendRecovered) -> None:
         """Something keeps the campaign from being sent at present, or does no more."""
@@ -92,7 +92,7 @@ class FollowingCampaigns:
             if not await uow.first_time(event):
                 return
             await uow.campaigns.set_notice(fact, notice)
-        await self._signal.changed([fact.campaign_id])
+        self._signal.changed([fact.campaign_id])
 
 
 _STATUSES: dict[type[Event], CampaignStatus] = {

@@ -156,11 +156,20 @@ class HitSpill(Protocol):
         """Keep them. Raises TransientError."""
         ...
 
-    async def take(self, limit: int) -> list[tuple[str, Hit]]:
-        """Return the oldest with their receipts; they stay until `remove`. Raises TransientError."""
+    async def take(self, limit: int) -> list[tuple[str, Hit | None]]:
+        """Return the oldest with their receipts, None for one that cannot be read; they stay until `remove`.
+
+        Raises TransientError.
+        """
         ...
 
-    async def remove(self, receipts: Sequence[str]) -> None: ...
+    async def remove(self, receipts: Sequence[str]) -> None:
+        """Forget what was taken. Raises TransientError."""
+        ...
+
+    async def reject(self, receipts: Sequence[str]) -> None:
+        """Put what was taken and cannot be recorded out of the way, for people to look at. Raises TransientError."""
+        ...
 
 
 class ChangeWaiter(Protocol):
@@ -174,7 +183,10 @@ class ChangeWaiter(Protocol):
 class ChangeSignal(Protocol):
     """Tells every process that a campaign's numbers have changed. It may be lost: whoever waits also polls."""
 
-    async def changed(self, campaign_ids: Iterable[UUID]) -> None: ...
+    def changed(self, campaign_ids: Iterable[UUID]) -> None:
+        """Tell it in the background: nobody who counts waits for those who watch."""
+        ...
+
     def watch(self, campaign_id: UUID) -> AbstractContextManager[ChangeWaiter]: ...
 
 

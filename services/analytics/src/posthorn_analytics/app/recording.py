@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID
@@ -29,6 +29,7 @@ BATCH_HITS = 500
 
 _WRITE_SECONDS = 5.0
 _DATABASE_AWAY_SECONDS = 5.0
+_SPILL_SECONDS = 2.0
 
 
 class RecordingHits:
@@ -57,16 +58,18 @@ class RecordingHits:
             erased = await self._pseudonyms.replaced(uow, {hit.contact_id for hit in hits})
             kept = [hit for hit in hits if hit.contact_id not in erased]
             recipients = await _lock_recipients(uow, kept)
-            judged = [self._judge(hit, recipients[hit.campaign_id, hit.contact_id]) for hit in kept]
+            counted = _within_limits(kept, recipients)
+            judged = [self._judge(hit, recipients[hit.campaign_id, hit.contact_id]) for hit in counted]
             added = await uow.engagements.add(judged)
             new = sorted((hit for hit in judged if hit.id in added), key=lambda hit: (hit.at, hit.id))
             tally = _count(new, recipients)
-            await uow.recipients.save(list(recipients.values()))
+            changed = {(hit.campaign_id, hit.contact_id) for hit in new}
+            await uow.recipients.save([recipients[key] for key in changed])
             for recorded in self._events(new):
                 await uow.publish(recorded)
             await uow.counters.apply(tally)
         self._count_metrics(hits, new)
-        await self._signal.changed({hit.campaign_id for hit in new})
+        self._signal.changed({hit.campaign_id for hit in new})
 
     def _judge(self, hit: Hit, recipient: Recipient) -> Hit:
         if hit.is_machine or not recipient.comes_too_soon(hit.at, self._machine_window):
@@ -106,6 +109,18 @@ async def _lock_recipients(uow: UnitOfWork, hits: Sequence[Hit]) -> dict[tuple[U
     }
     await uow.recipients.add(list(seen.values()))
     return await uow.recipients.lock(seen)
+
+
+def _within_limits(hits: Sequence[Hit], recipients: dict[tuple[UUID, UUID], Recipient]) -> list[Hit]:
+    """Leave out what is more than one recipient may leave behind: a link can be followed by anybody, for ever."""
+    room = {key: recipient.room for key, recipient in recipients.items()}
+    kept = []
+    for hit in hits:
+        key = (hit.campaign_id, hit.contact_id)
+        if room[key] > 0:
+            room[key] -= 1
+            kept.append(hit)
+    return kept
 
 
 def _count(hits: Iterable[Hit], recipients: dict[tuple[UUID, UUID], Recipient]) -> Tally:
@@ -179,8 +194,9 @@ class HitBuffer:
     async def _put_aside(self, hits: list[Hit]) -> None:
         outcome = "spilled"
         try:
-            await self._spill.put(hits)
-        except TransientError as error:
+            async with asyncio.timeout(_SPILL_SECONDS):
+                await self._spill.put(hits)
+        except (TransientError, TimeoutError) as error:
             outcome = "lost"
             log.error("hits_lost", hits=len(hits), error=type(error).__name__)  # noqa: TRY400  the reason is known
         for hit in hits:
@@ -188,19 +204,46 @@ class HitBuffer:
 
 
 class DrainingSpill:
-    """Brings hits that were put aside into the database."""
+    """Brings hits that were put aside into the database. One that cannot be recorded does not stop the others."""
 
-    def __init__(self, recording: RecordingHits, spill: HitSpill) -> None:
+    def __init__(self, recording: RecordingHits, spill: HitSpill, metrics: HitMetrics) -> None:
         self._recording = recording
         self._spill = spill
+        self._metrics = metrics
 
     async def drain(self) -> int:
         """Record all hits in the spill; return how many. Two processes may do so at once: a hit counts once."""
         drained = 0
         while taken := await self._spill.take(BATCH_HITS):
-            await self._recording.record([hit for _receipt, hit in taken])
-            await self._spill.remove([receipt for receipt, _hit in taken])
-            drained += len(taken)
+            hits = {receipt: hit for receipt, hit in taken if hit is not None}
+            recorded = await self._recorded(hits)
+            if recorded:
+                await self._spill.remove(recorded)
+            await self._reject({receipt: hit for receipt, hit in taken if receipt not in set(recorded)})
+            drained += len(recorded)
         if drained:
             log.info("spilled_hits_recorded", hits=drained)
         return drained
+
+    async def _recorded(self, hits: Mapping[str, Hit]) -> list[str]:
+        """Record hits, all together or else one by one; return the receipts of those that are recorded."""
+        if await self._try_to_record(list(hits.values())):
+            return list(hits)
+        return [receipt for receipt, hit in hits.items() if await self._try_to_record([hit])]
+
+    async def _try_to_record(self, hits: Sequence[Hit]) -> bool:
+        try:
+            await self._recording.record(hits)
+        except Exception as error:
+            if is_transient(error):
+                raise
+            log.exception("spilled_hits_not_recorded", hits=len(hits))
+            return False
+        return True
+
+    async def _reject(self, hits: Mapping[str, Hit | None]) -> None:
+        if hits:
+            await self._spill.reject(list(hits))
+            log.error("spilled_hits_rejected", hits=len(hits))
+            for hit in hits.values():
+                self._metrics.count("unknown" if hit is None else hit.kind, "rejected")

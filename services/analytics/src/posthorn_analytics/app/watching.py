@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable, Generator
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
@@ -48,7 +49,7 @@ Moment = Progress | Heartbeat | End
 
 
 class WatchingProgress:
-    """The use case of watching; `max_streams` at a time."""
+    """The use case of watching; `max_streams` at a time. All who watch a campaign share one reader of its state."""
 
     def __init__(
         self, *, statistics: Statistics, signal: ChangeSignal, clock: Clock, grace: timedelta, max_streams: int
@@ -59,6 +60,7 @@ class WatchingProgress:
         self._grace = grace
         self._max_streams = max_streams
         self._open = 0
+        self._readers: dict[tuple[UUID, UUID], _Reader] = {}
 
     @property
     def open_streams(self) -> int:
@@ -73,30 +75,88 @@ class WatchingProgress:
 
     async def watch(
         self, organisation_id: UUID, campaign_id: UUID, stopped: Callable[[], bool]
-    ) -> AsyncIterator[Moment]:
+    ) -> AsyncGenerator[Moment]:
         """Yield the progress at once and after each change, up to its end or until `stopped()`."""
         self._open += 1
         try:
-            with self._signal.watch(campaign_id) as changes:
+            with self._reader(organisation_id, campaign_id) as reader:
                 watcher = _Watcher(self._clock, self._grace)
+                seen = 0
                 while not stopped():
-                    state = await self._state(organisation_id, campaign_id)
-                    if state is not None:
-                        for moment in watcher.moments(state):
-                            yield moment
-                        if watcher.is_over:
-                            return
-                    await asyncio.sleep(_SHORTEST_PAUSE_SECONDS)
-                    await changes.wait(_POLL_SECONDS - _SHORTEST_PAUSE_SECONDS)
+                    seen, state = reader.number, reader.state
+                    for moment in watcher.moments(state):
+                        yield moment
+                    if watcher.is_over:
+                        return
+                    await reader.newer(seen, _POLL_SECONDS)
         finally:
             self._open -= 1
 
-    async def _state(self, organisation_id: UUID, campaign_id: UUID) -> CampaignState | None:
+    @contextlib.contextmanager
+    def _reader(self, organisation_id: UUID, campaign_id: UUID) -> Generator[_Reader]:
+        """Provide the campaign's reader, which reads as long as somebody watches."""
+        key = (organisation_id, campaign_id)
+        reader = self._readers.get(key)
+        if reader is None:
+            reader = self._readers[key] = _Reader(self._statistics, self._signal, *key)
+        reader.watchers += 1
         try:
-            return await self._statistics.state(organisation_id, campaign_id)
+            yield reader
+        finally:
+            reader.watchers -= 1
+            if not reader.watchers:
+                del self._readers[key]
+                reader.stop()
+
+
+class _Reader:
+    """Reads a campaign's state again and again: after each change, at most four times a second, at least each second.
+
+    `state` is the newest, None before the first; `number` counts what was read.
+    """
+
+    def __init__(self, statistics: Statistics, signal: ChangeSignal, organisation_id: UUID, campaign_id: UUID) -> None:
+        self._statistics = statistics
+        self._signal = signal
+        self._organisation_id = organisation_id
+        self._campaign_id = campaign_id
+        self._news = asyncio.Event()
+        self.watchers = 0
+        self.state: CampaignState | None = None
+        self.number = 0
+        self._task = asyncio.create_task(self._run())
+
+    async def newer(self, seen: int, seconds: float) -> None:
+        """Return when something newer than `seen` was read, or after `seconds`. Raises what reading has raised."""
+        if self.number == seen and not self._task.done():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._news.wait(), seconds)
+        if self._task.done():
+            self._task.result()
+
+    def stop(self) -> None:
+        """Read no more."""
+        self._task.cancel()
+
+    async def _run(self) -> None:
+        try:
+            with self._signal.watch(self._campaign_id) as changes:
+                while True:
+                    await self._read()
+                    await asyncio.sleep(_SHORTEST_PAUSE_SECONDS)
+                    await changes.wait(_POLL_SECONDS - _SHORTEST_PAUSE_SECONDS)
+        finally:
+            self._news.set()
+
+    async def _read(self) -> None:
+        try:
+            self.state = await self._statistics.state(self._organisation_id, self._campaign_id)
         except TransientError:
-            log.warning("progress_not_read", campaign_id=str(campaign_id))
-            return None
+            log.warning("progress_not_read", campaign_id=str(self._campaign_id))
+            return
+        self.number += 1
+        self._news.set()
+        self._news = asyncio.Event()
 
 
 class _Watcher:
@@ -110,18 +170,18 @@ class _Watcher:
         self._told_at = time.monotonic()
         self.is_over = False
 
-    def moments(self, state: CampaignState) -> list[Moment]:
+    def moments(self, state: CampaignState | None) -> list[Moment]:
+        """Return what is to be told; `state` is the newest that could be read, None if none could yet."""
         now = time.monotonic()
-        rate = self._speed.rate(now, state.settled)
         told: list[Moment] = []
-        if state != self._told:
-            told.append(Progress(state, round(rate, 1), eta_seconds(state, rate)))
-            self._told = state
-        elif now - self._told_at >= _HEARTBEAT_SECONDS:
+        if state is not None:
+            rate = self._speed.rate(now, state.settled)
+            if state != self._told:
+                told.append(Progress(state, round(rate, 1), eta_seconds(state, rate)))
+                self._told = state
+            self.is_over = state.is_over(self._clock.now(), self._grace)
+        if not told and now - self._told_at >= _HEARTBEAT_SECONDS:
             told.append(Heartbeat())
         if told:
             self._told_at = now
-        self.is_over = state.is_over(self._clock.now(), self._grace)
-        if self.is_over:
-            told.append(End())
-        return told
+        return [*told, End()] if self.is_over else told

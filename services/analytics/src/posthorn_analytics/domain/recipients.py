@@ -9,6 +9,9 @@ from uuid import UUID
 
 from posthorn_analytics.domain.tallies import CampaignTally
 
+MOST_HITS = 1_000
+"""Opens and clicks of one recipient of a campaign that are stored and counted."""
+
 
 class HitKind(StrEnum):
     """What a recipient can do with a message."""
@@ -43,6 +46,7 @@ class Recipient:
     sent_at: datetime | None = None
     opens: int = 0
     clicks: int = 0
+    machine_hits: int = 0
     clicked_links: list[int] = field(default_factory=list)
     first_open_at: datetime | None = None
     first_click_at: datetime | None = None
@@ -58,6 +62,11 @@ class Recipient:
             counters["unsubscribes"] += int(self.unsubscribed_at is not None)
         self.sent_at = at if self.sent_at is None else min(self.sent_at, at)
 
+    @property
+    def room(self) -> int:
+        """How many more opens and clicks are counted."""
+        return max(0, MOST_HITS - self.opens - self.clicks - self.machine_hits)
+
     def comes_too_soon(self, at: datetime, window: timedelta) -> bool:
         """Whether something at that time is sooner after the delivery than a person would be."""
         return self.sent_at is not None and at < self.sent_at + window
@@ -66,6 +75,7 @@ class Recipient:
         """Count an open."""
         tally.touch(at)
         if is_machine:
+            self.machine_hits += 1
             tally.add("machine_opens")
             tally.add_to_hour("machine_opens", at)
             return
@@ -81,6 +91,7 @@ class Recipient:
         """Count a click of the link with that number."""
         tally.touch(at)
         if is_machine:
+            self.machine_hits += 1
             tally.add("machine_clicks")
             tally.add_to_hour("machine_clicks", at)
             tally.links[number]["machine_clicks"] += 1

@@ -27,7 +27,7 @@ _LOCK_RECIPIENTS = sa.text(
 )
 _SAVE_RECIPIENT = sa.text(
     "UPDATE recipients SET domain = :domain, sent_at = :sent_at, opens = :opens, clicks = :clicks, "
-    "clicked_links = CAST(:clicked_links AS integer[]), first_open_at = :first_open_at, "
+    "machine_hits = :machine_hits, clicked_links = CAST(:clicked_links AS integer[]), first_open_at = :first_open_at, "
     "first_click_at = :first_click_at, unsubscribed_at = :unsubscribed_at "
     "WHERE organisation_id = :organisation_id AND campaign_id = :campaign_id AND contact_id = :contact_id"
 )
@@ -44,8 +44,8 @@ _PURGE = sa.text(
 ).bindparams(sa.bindparam("before", type_=sa.DateTime(timezone=True)))
 
 _FIELDS = (
-    "organisation_id", "campaign_id", "contact_id", "domain", "sent_at", "opens", "clicks", "clicked_links",
-    "first_open_at", "first_click_at", "unsubscribed_at",
+    "organisation_id", "campaign_id", "contact_id", "domain", "sent_at", "opens", "clicks", "machine_hits",
+    "clicked_links", "first_open_at", "first_click_at", "unsubscribed_at",
 )  # fmt: skip
 
 Key = tuple[UUID, UUID]

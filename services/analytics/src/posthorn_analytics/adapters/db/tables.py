@@ -93,6 +93,7 @@ recipients = sa.Table(
     sa.Column("sent_at", _time),
     sa.Column("opens", sa.Integer, nullable=False, server_default="0"),
     sa.Column("clicks", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("machine_hits", sa.Integer, nullable=False, server_default="0"),
     sa.Column("clicked_links", sa.ARRAY(sa.Integer), nullable=False, server_default="{}"),
     sa.Column("first_open_at", _time),
     sa.Column("first_click_at", _time),

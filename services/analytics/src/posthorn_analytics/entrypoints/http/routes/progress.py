@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator
 
 from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
@@ -45,9 +46,10 @@ async def watch_progress(
     return StreamingResponse(_events(moments), media_type="text/event-stream", headers=_HEADERS)
 
 
-async def _events(moments: AsyncIterator[Moment]) -> AsyncIterator[bytes]:
-    async for moment in moments:
-        yield _event(moment)
+async def _events(moments: AsyncGenerator[Moment]) -> AsyncIterator[bytes]:
+    async with contextlib.aclosing(moments):
+        async for moment in moments:
+            yield _event(moment)
 
 
 def _event(moment: Moment) -> bytes:
