@@ -15,10 +15,13 @@ from uuid import UUID
 
 import httpx
 import jwt
+import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from posthorn_common.clock import Clock, new_id
 from posthorn_common.errors import TransientError
+
+log = structlog.get_logger(__name__)
 
 AUDIENCE = "posthorn"
 ACCESS_TOKEN_TYPE = "at+jwt"
@@ -72,7 +75,8 @@ class StaticJwks:
 class HttpJwks:
     """Keys that auth publishes, cached for `max_age_seconds`; the last good set is kept while auth is away.
 
-    An unknown key id causes a fetch at most once in `min_refetch_seconds`, so that made-up ids cannot flood auth.
+    An unknown key id causes a fetch at most once in `min_refetch_seconds`, so that made-up ids cannot flood auth. While
+    there is no set at all, callers within `first_retry_seconds` of a failure fail with it and do not queue up.
     """
 
     def __init__(
@@ -82,11 +86,13 @@ class HttpJwks:
         *,
         max_age_seconds: float = 300,
         min_refetch_seconds: float = 30,
+        first_retry_seconds: float = 1,
     ) -> None:
         self._url = url
         self._client = client
         self._max_age = max_age_seconds
         self._min_refetch = min_refetch_seconds
+        self._first_retry = first_retry_seconds
         self._keys: dict[str, Ed25519PublicKey] = {}
         self._fetched_at = float("-inf")
         self._tried_at = float("-inf")
@@ -118,25 +124,31 @@ class HttpJwks:
     async def _refresh(self, *, needed: str) -> None:
         now = time.monotonic()
         fresh = now - self._fetched_at < self._max_age
-        if (fresh and needed in self._keys) or (self._keys and now - self._tried_at < self._min_refetch):
+        pause = self._min_refetch if self._keys else self._first_retry
+        if (fresh and needed in self._keys) or now - self._tried_at < pause:
             return
-        self._tried_at = now
         try:
             answer = await self._client.get(self._url)
             answer.raise_for_status()
             self._keys = _ed25519_keys(answer.json())
             self._fetched_at = now
-        except (httpx.HTTPError, ValueError) as error:
-            if not self._keys:
-                raise TransientError("the signing keys cannot be fetched") from error
+        except (httpx.HTTPError, ValueError, KeyError, TypeError, jwt.PyJWTError) as error:
+            log.warning("signing_keys_not_fetched", error=type(error).__name__, known=len(self._keys))
+        finally:
+            # Its end, not its beginning: whoever waited for an attempt that failed must not make the next one.
+            self._tried_at = time.monotonic()
 
 
 def _ed25519_keys(document: Any) -> dict[str, Ed25519PublicKey]:
     keys: dict[str, Ed25519PublicKey] = {}
     for item in document["keys"]:
+        if item.get("kty") != "OKP" or item.get("crv") != "Ed25519":
+            continue  # not for our tokens
         key = jwt.PyJWK.from_dict(item, algorithm="EdDSA").key
         if isinstance(key, Ed25519PublicKey):
             keys[item["kid"]] = key
+    if not keys:
+        raise ValueError("the set holds no key for EdDSA")
     return keys
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import Any
 from uuid import uuid4
 
@@ -132,6 +134,12 @@ def test_a_service_token_is_for_one_service_and_one_minute() -> None:
         ServiceTokens(secret, service="campaigns", clock=clock).verify(old)
 
 
+def jwks(keys: Mapping[str, Ed25519PrivateKey] = MappingProxyType({"k1": KEY})) -> list[dict[str, Any]]:
+    return [
+        {**json.loads(jwt.algorithms.OKPAlgorithm.to_jwk(key.public_key())), "kid": name} for name, key in keys.items()
+    ]
+
+
 class KeyServer:
     """Publishes keys, counts fetches, and can be down."""
 
@@ -144,11 +152,7 @@ class KeyServer:
         self.fetches += 1
         if not self.up:
             return httpx.Response(503)
-        keys = [
-            {**json.loads(jwt.algorithms.OKPAlgorithm.to_jwk(key.public_key())), "kid": name}
-            for name, key in self.keys.items()
-        ]
-        return httpx.Response(200, json={"keys": keys})
+        return httpx.Response(200, json={"keys": jwks(self.keys)})
 
 
 def source(server: KeyServer, **options: float) -> HttpJwks:
@@ -217,3 +221,48 @@ async def test_a_caller_is_known_until_the_token_expires() -> None:
     caller = await verifier().verify(token())
     claims = jwt.decode(token(), options={"verify_signature": False})
     assert abs(caller.expires_at - claims["exp"]) <= 1
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {},
+        [],
+        {"keys": []},
+        {"keys": None},
+        {"keys": [{"kty": "RSA"}]},
+        {"keys": [{"kty": "OKP", "crv": "Ed25519"}]},
+        "x",
+    ],
+)
+async def test_the_last_good_keys_outlive_an_answer_that_is_no_key_set(document: Any) -> None:
+    answers = iter([{"keys": jwks()}, document])
+    transport = httpx.MockTransport(lambda _request: httpx.Response(200, json=next(answers)))
+    keys = HttpJwks(
+        "http://auth/jwks", httpx.AsyncClient(transport=transport), max_age_seconds=0, min_refetch_seconds=0
+    )
+    assert await keys.key("k1") == PUBLIC
+    assert await keys.key("k1") == PUBLIC
+
+
+async def test_keys_of_other_kinds_are_passed_over() -> None:
+    others = [{"kty": "RSA", "kid": "r"}, {"kty": "OKP", "crv": "X25519", "x": "AA", "kid": "x"}, {"kty": "new"}]
+    transport = httpx.MockTransport(lambda _request: httpx.Response(200, json={"keys": [*others, *jwks()]}))
+    assert await HttpJwks("http://auth/jwks", httpx.AsyncClient(transport=transport)).key("k1") == PUBLIC
+
+
+async def test_callers_do_not_queue_up_for_a_server_that_does_not_answer() -> None:
+    tries = 0
+
+    async def silent(_request: httpx.Request) -> httpx.Response:
+        nonlocal tries
+        tries += 1
+        await asyncio.sleep(0.05)
+        raise httpx.ReadTimeout("silent")
+
+    keys = HttpJwks(
+        "http://auth/jwks", httpx.AsyncClient(transport=httpx.MockTransport(silent)), first_retry_seconds=60
+    )
+    results = await asyncio.gather(*(keys.key("k1") for _ in range(50)), return_exceptions=True)
+    assert all(isinstance(result, TransientError) for result in results)
+    assert tries == 1
