@@ -11,6 +11,8 @@ import httpx
 import pytest
 from aiohttp import web
 
+from posthorn_gateway.entrypoints.http.server import StrictHttpProtocol
+
 from .support import FakeService, TokenIssuer, connection, eventually, exchange_bytes
 
 Services = dict[str, FakeService]
@@ -88,6 +90,40 @@ async def test_malformed_heads_are_refused(gateway: Any, services: Services, hea
     assert answer.startswith(b"HTTP/1.1 400 "), answer
     assert b"application/problem+json" in answer
     assert not services["campaigns"].seen
+
+
+@pytest.mark.parametrize(
+    "beginnings",
+    [
+        (b"",),
+        (b"GET /v1/contacts HT",),
+        (b"GET /health/live HTTP/1.1\r\nHost: a\r\n\r\n", b"GET /health/live HTTP/1.1\r\nX-"),
+    ],
+)
+async def test_heads_that_do_not_end_are_not_waited_for(
+    gateway: Any, monkeypatch: pytest.MonkeyPatch, beginnings: tuple[bytes, ...]
+) -> None:
+    monkeypatch.setattr(StrictHttpProtocol, "head_seconds", 0.3)
+    async with connection(gateway.port) as (reader, writer), asyncio.timeout(30):
+        for beginning in beginnings[:-1]:
+            writer.write(beginning)
+            assert (await reader.readuntil(b"}")).startswith(b"HTTP/1.1 200 OK")
+        writer.write(beginnings[-1])
+        assert await reader.read() == b"", "closed"
+
+
+async def test_waiting_for_a_head_does_not_cut_an_answer_short(
+    gateway: Any, services: Services, issuer: TokenIssuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(StrictHttpProtocol, "head_seconds", 0.1)
+
+    async def slow(request: web.Request) -> web.Response:
+        await asyncio.sleep(0.5)
+        return web.Response(text="late")
+
+    services["campaigns"].handler = slow
+    answer = await gateway.client.get("/v1/contacts", headers=issuer.bearer())
+    assert (answer.status_code, answer.text) == (200, "late")
 
 
 async def test_only_configured_hosts_are_served_if_there_are_any(start_gateway: Any, issuer: TokenIssuer) -> None:

@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 import httpx
+import pytest
 from aiohttp import web
 
 from .support import FakeAuth, FakeService, TokenIssuer
@@ -211,3 +212,11 @@ async def test_a_gateway_that_only_listens_to_events_serves_no_routes(start_gate
     gateway = await start_gateway(roles=("consumer",))
     assert (await gateway.client.get("/health/ready")).status_code == 200
     assert (await gateway.client.get("/v1/contacts", headers=issuer.bearer())).status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/metrics/", "/%6detrics"])
+@pytest.mark.parametrize("header", ["X-Forwarded-For", "X-Real-IP", "Forwarded", "Via"])
+async def test_metrics_are_not_for_what_comes_through_a_proxy(gateway: Any, path: str, header: str) -> None:
+    answer = await gateway.client.get(path, headers={header: "10.0.0.1"})
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+    assert (await gateway.client.get("/metrics")).status_code == 200

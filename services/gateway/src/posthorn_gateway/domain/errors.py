@@ -3,6 +3,7 @@
 Refused
 ├── InvalidTarget, InvalidHost    nothing that a client sends by accident
 ├── MethodNotAllowed
+├── NoSuchPage
 ├── NotAuthenticated
 │   └── InvalidToken              also a void API key, or a session that is over
 ├── RateLimited
@@ -37,6 +38,15 @@ class MethodNotAllowed(Refused):
     """A method that no route has."""
 
     code = "method_not_allowed"
+
+
+class NoSuchPage(Refused):
+    """A page that the outside has no business with."""
+
+    code = "not_found"
+
+    def __init__(self) -> None:
+        super().__init__("There is nothing at this address.")
 
 
 class NotAuthenticated(Refused):

@@ -11,6 +11,7 @@ _STATUSES: dict[type[errors.Refused], int] = {
     errors.InvalidTarget: 400,
     errors.InvalidHost: 400,
     errors.MethodNotAllowed: 405,
+    errors.NoSuchPage: 404,
     errors.NotAuthenticated: 401,
     errors.InvalidToken: 401,
     errors.RateLimited: 429,

@@ -21,7 +21,7 @@ from posthorn_common.http.middleware import RequestContextMiddleware
 from posthorn_gateway.adapters.upstreams import Upstreams
 from posthorn_gateway.app.callers import Caller, Callers
 from posthorn_gateway.app.ports import RateLimiter, Verdict
-from posthorn_gateway.domain.errors import MethodNotAllowed, NotAuthenticated, RateLimited, Refused
+from posthorn_gateway.domain.errors import MethodNotAllowed, NoSuchPage, NotAuthenticated, RateLimited, Refused
 from posthorn_gateway.domain.routes import ALL_METHODS, Entrance, Route, RoutingTable
 from posthorn_gateway.domain.targets import checked_host, checked_path, checked_target
 from posthorn_gateway.entrypoints.http.answers import page_headers, refusal
@@ -33,6 +33,7 @@ from posthorn_gateway.entrypoints.http.metrics import OPEN_REQUESTS, REQUESTS
 log = structlog.get_logger(__name__)
 
 _CLIENT_LEFT_STATUS = 499
+_METRICS_PATH = "/metrics"
 OwnHeaders = list[tuple[bytes, bytes]]
 
 
@@ -91,6 +92,9 @@ class Door:
         path = checked_path(scope["raw_path"])
         if scope["method"] not in ALL_METHODS:
             raise MethodNotAllowed("There is no such method here.")
+        # Decoded, as the application inside compares it.
+        if scope["path"].rstrip("/") == _METRICS_PATH and not self._parts.clients.is_inside(scope):
+            raise NoSuchPage
         return self._parts.table.find(scope["method"], path)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 from multidict import CIMultiDict
 from starlette.types import Scope
@@ -27,6 +27,7 @@ _INTERNAL_PREFIXES = (
     b"x-forwarded-", b"x-user-", b"x-organisation-", b"x-organization-", b"x-auth-", b"x-internal-", b"x-posthorn-",
     b"x-service-", b"x-original-", b"x-rewrite-",
 )  # fmt: skip
+_TOLD_BY_PROXIES = frozenset({b"x-forwarded-for", b"x-real-ip", b"forwarded", b"via"})
 _NOT_RETURNED = frozenset({b"server", b"date", b"x-request-id", b"x-powered-by"})
 
 
@@ -60,24 +61,36 @@ class ClientReader:
             told.get(b"x-forwarded-host", host).strip(),
         )
 
+    def is_inside(self, scope: Scope) -> bool:
+        """Tell whether a request comes from this machine or a private network, and through no proxy."""
+        peer = _parsed(scope["client"][0] if scope.get("client") else "")
+        through_proxy = any(name in _TOLD_BY_PROXIES for name, _value in scope["headers"])
+        return peer is not None and peer.is_private and not through_proxy
+
     def _nearest_stranger(self, chain: str, peer: str) -> str:
         """Return the last address of the chain that is not a proxy of ours: what stands before it may be made up."""
         address = peer
         for item in reversed(chain.split(",")):
-            try:
-                address = str(ip_address(item.strip()))
-            except ValueError:
+            parsed = _parsed(item.strip())
+            if parsed is None:
                 break
+            address = str(parsed)
             if not self._is_trusted(address):
                 break
         return address
 
     def _is_trusted(self, address: str) -> bool:
-        try:
-            parsed = ip_address(address)
-        except ValueError:
-            return False
-        return any(parsed in network for network in self._trusted)
+        parsed = _parsed(address)
+        return parsed is not None and any(parsed in network for network in self._trusted)
+
+
+def _parsed(text: str) -> IPv4Address | IPv6Address | None:
+    """Return the address, an IPv4 one also where IPv6 wraps it; None if it is none."""
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
 
 
 def request_headers(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import orjson
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -34,8 +36,22 @@ class Malformed(Exception):
 class StrictHttpProtocol(HttpToolsProtocol):
     """Refuses heads that are too large, and targets that are not path and query.
 
-    uvicorn itself would take the path out of an absolute address, and drop the rest and any fragment.
+    uvicorn itself would take the path out of an absolute address, drop the rest and any fragment, and wait for ever for
+    a head that does not end.
     """
+
+    head_seconds = 30.0
+    _head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn declares it
+        """Begin to wait for the first request."""
+        super().connection_made(transport)
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Clean up."""
+        self._stop_waiting()
+        super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002  uvicorn's signature
         """Answer a request that never became one, as a problem document too."""
@@ -49,6 +65,8 @@ class StrictHttpProtocol(HttpToolsProtocol):
         """Start to count."""
         super().on_message_begin()
         self._head_bytes = 0
+        if self._head_timer is None:
+            self._await_head()
 
     def on_url(self, url: bytes) -> None:
         """Take a piece of the target."""
@@ -65,6 +83,15 @@ class StrictHttpProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Start the request."""
+        self._stop_waiting()
         if not self.url.startswith(b"/") or b"#" in self.url:
             raise Malformed("target is not path and query")
         super().on_headers_complete()
+
+    def _await_head(self) -> None:
+        self._head_timer = self.loop.call_later(self.head_seconds, self.transport.close)
+
+    def _stop_waiting(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
