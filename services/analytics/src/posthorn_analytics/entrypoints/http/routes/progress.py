@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
@@ -21,6 +22,13 @@ _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 _RETRY_MILLISECONDS = 1000
 
 
+def _event_schema() -> dict[str, Any]:
+    """Return the schema of an event's data; what it refers to is among the document's components already."""
+    schema = ProgressAnswer.model_json_schema(ref_template="#/components/schemas/{model}")
+    del schema["$defs"]
+    return schema
+
+
 @router.get(
     "/v1/campaigns/{campaign_id}/progress",
     operation_id="watch_campaign_progress",
@@ -28,7 +36,7 @@ _RETRY_MILLISECONDS = 1000
     responses={
         200: {
             "description": "Events `progress`, at most four a second, and `end` when the campaign is over",
-            "content": {"text/event-stream": {"schema": ProgressAnswer.model_json_schema()}},
+            "content": {"text/event-stream": {"schema": _event_schema()}},
         },
         **responses(401, 403, 404, 422, 503),
     },
