@@ -40,7 +40,10 @@ class OutcomeCounts(Answer):
 
 
 class EngagementCounts(Answer):
-    """People's opens and clicks; those of machines (scanners, previews, privacy proxies) are counted apart."""
+    """People's opens and clicks; those of machines (scanners, previews, privacy proxies) are counted apart.
+
+    At most 1,000 opens and clicks of one recipient of a campaign are counted.
+    """
 
     opens: int
     unique_opens: int = Field(description="Recipients with at least one open.")
@@ -68,7 +71,9 @@ class RatesAnswer(Answer):
 class CampaignStatisticsAnswer(OutcomeCounts, EngagementCounts):
     campaign_id: UUID
     name: str | None = Field(description="null while only deliveries are known, for a moment.")
-    status: CampaignStatus | None = Field(description="The newest status that analytics has heard of.")
+    status: CampaignStatus | None = Field(
+        description="The newest status that analytics has heard of; `scheduled` also after unscheduling."
+    )
     audience: int = Field(description="Recipients of the campaign; 0 until the sending is planned.")
     rates: RatesAnswer
     started_at: AwareDatetime | None
