@@ -45,7 +45,7 @@ class ListeningMailer:
             self.callers.append(self._tokens.verify(request.headers["authorization"].removeprefix("Bearer ")))
             if self.refusal is not None:
                 status, code = self.refusal
-                return JSONResponse({"code": code}, status_code=status)
+                return JSONResponse({"code": code, "detail": "There is no relay."}, status_code=status)
             self.messages.append(message)
             return {"message_id": str(new_id()), "status": "pending"}
 
@@ -129,6 +129,7 @@ async def test_what_the_mailer_refuses_is_told_with_its_reason(office: Office, m
     mailer.refusal = (422, "no_relay")
     problem = await office.act(campaign, "test-send", {"to": ["one@example.com"]}, status=409)
     assert (problem["code"], problem["reason"]) == ("message_refused", "no_relay")
+    assert problem["detail"] == "The message cannot be sent. There is no relay."
 
 
 async def test_a_mailer_that_is_away_answers_503(client: httpx.AsyncClient, headers: Any, organisation_id: Any) -> None:

@@ -16,13 +16,14 @@ Answer = TypeVar("Answer", bound=BaseModel)
 
 
 class InternalCallFailed(Exception):
-    """The other service refused the call; trying again would not help."""
+    """The other service refused the call; trying again would not help. `detail` is its sentence for people."""
 
-    def __init__(self, service: str, status: int, code: str) -> None:
+    def __init__(self, service: str, status: int, code: str, detail: str = "") -> None:
         super().__init__(f"{service} answered {status} ({code})")
         self.service = service
         self.status = status
         self.code = code
+        self.detail = detail
 
 
 class InternalClient:
@@ -67,7 +68,7 @@ class InternalClient:
         if response.status_code >= 500 or response.status_code == 429:
             raise TransientError(f"{self._service} answered {response.status_code}")
         if response.status_code >= 400:
-            raise InternalCallFailed(self._service, response.status_code, _code(response))
+            raise InternalCallFailed(self._service, response.status_code, *_code_and_detail(response))
         return response.content
 
     def _headers(self) -> dict[str, str]:
@@ -83,8 +84,9 @@ class InternalClient:
         return headers
 
 
-def _code(response: httpx.Response) -> str:
+def _code_and_detail(response: httpx.Response) -> tuple[str, str]:
     try:
-        return str(response.json().get("code", "error"))
+        problem = response.json()
+        return str(problem.get("code", "error")), str(problem.get("detail", ""))
     except (ValueError, AttributeError):
-        return "error"
+        return "error", ""

@@ -18,4 +18,4 @@ class HttpMailer:
         try:
             await self._client.post("/internal/messages", message, MessageAccepted)
         except InternalCallFailed as error:
-            raise MessageRefused(error.code) from error
+            raise MessageRefused(error.code, error.detail) from error

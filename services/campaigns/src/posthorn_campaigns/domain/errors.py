@@ -150,8 +150,8 @@ class MessageRefused(Conflict):
 
     code = "message_refused"
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(f"The message cannot be sent: {reason}.")
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(f"The message cannot be sent. {detail or reason}")
         self._reason = reason
 
     @property
