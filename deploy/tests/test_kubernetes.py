@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
 import subprocess
 
 import kubernetes_validate
 import pytest
 
+from posthorn_common.db import create_engine
 from posthorn_common.http.app import AppParts, create_app
 from posthorn_local.environment import SERVICES
 from posthorn_local.paths import REPOSITORY
@@ -311,6 +313,36 @@ def test_the_ingress_admits_every_public_route_and_no_other(render, commands):
     assert {route for route in public if not admits(paths, route)} == set()
     for private in ("/metrics", "/health/ready", "/internal/api-keys/exchange", "/"):
         assert not admits(paths, private), private
+
+
+def test_the_ingress_admits_the_largest_file_that_is_imported(render, commands):
+    (ingress,) = of_kind(render("overlays/prod"), "Ingress")
+    limit = ingress["metadata"]["annotations"]["nginx.ingress.kubernetes.io/proxy-body-size"]
+
+    assert limit.endswith("m")
+    largest = commands("campaigns").settings.model_fields["import_max_bytes"].default
+    assert int(limit.removesuffix("m")) * 1024 * 1024 >= largest
+
+
+def test_behind_the_ingress_the_gateway_sees_the_clients_own_addresses(render):
+    plain, _secret, _name = config(render("overlays/prod"), "gateway")
+
+    networks = json.loads(plain["POSTHORN_GATEWAY_TRUSTED_PROXIES"])
+    assert networks
+    assert "0.0.0.0/0" not in networks
+
+
+def test_the_readme_says_how_many_connections_postgresql_must_bear(render, commands):
+    manifests = render("overlays/prod")
+    replicas = {w["metadata"]["name"]: w["spec"].get("replicas", 1) for w in of_kind(manifests, "Deployment")}
+    for scaler in of_kind(manifests, "HorizontalPodAutoscaler"):
+        replicas[scaler["spec"]["scaleTargetRef"]["name"]] = scaler["spec"]["maxReplicas"]
+    size = commands("auth").settings.model_fields["database_pool_size"].default
+    engine = create_engine("postgresql+asyncpg://nobody@127.0.0.1/none", application_name="none", pool_size=size)
+    per_process = engine.pool.size() + engine.pool._max_overflow
+
+    total = sum(count for name, count in replicas.items() if name != "gateway") * per_process
+    assert f"lets it, {total} in all" in (FOLDER / "README.md").read_text()
 
 
 def test_rolling_out_goes_through_steps_that_exist(manifests, overlay):

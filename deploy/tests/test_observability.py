@@ -205,21 +205,42 @@ def test_prometheus_scrapes_every_process_in_a_network_that_it_shares(prometheus
     assert jobs["rabbitmq"]["static_configs"] == [{"targets": ["rabbitmq:15692"]}]
     assert networks & set(compose["services"]["rabbitmq"]["networks"])
     assert "rabbitmq_prometheus" in (REPOSITORY / "deploy/compose/rabbitmq-plugins").read_text()
-    assert jobs.keys() == {*PROCESSES, "rabbitmq", "ready"}
+    assert jobs.keys() == {*PROCESSES, "rabbitmq", "ready", "whole"}
 
 
-def test_readiness_is_asked_of_every_process(prometheus, compose):
-    (job,) = [job for job in prometheus["scrape_configs"] if job["job_name"] == "ready"]
+@pytest.mark.parametrize("name", ["ready", "whole"])
+def test_readiness_is_asked_of_every_process(prometheus, compose, name):
+    (job,) = [job for job in prometheus["scrape_configs"] if job["job_name"] == name]
     urls = [urlsplit(url) for url in job["static_configs"][0]["targets"]]
     modules = yaml.safe_load((FOLDER / "blackbox.yml").read_text())["modules"]
 
     assert {url.hostname for url in urls} == set(PROCESSES)
     assert {(url.port, url.path) for url in urls} == {(8000, "/health/ready")}
-    assert job["params"]["module"] == list(modules)
+    assert job["params"]["module"] == [name]
+    assert name in modules
     assert job["relabel_configs"][-1]["replacement"] == "blackbox:9115"
     networks = {name: set(compose["services"][name]["networks"]) for name in ("prometheus", "blackbox", "gateway")}
     assert networks["prometheus"] & networks["blackbox"]
     assert networks["blackbox"] & networks["gateway"]
+
+
+@pytest.mark.parametrize("away", [True, False])
+def test_a_service_that_does_without_something_is_ready_and_not_whole(away):
+    async def check() -> None:
+        if away:
+            raise ConnectionRefusedError
+
+    async def asked() -> httpx.Response:
+        app = create_app(AppParts(service="any", title="any", description="", routers=(), side_checks={"redis": check}))
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://any") as client:
+            return await client.get("/health/ready")
+
+    answer = asyncio.run(asked())
+    module = yaml.safe_load((FOLDER / "blackbox.yml").read_text())["modules"]["whole"]
+    (wanted,) = module["http"]["fail_if_body_not_matches_regexp"]
+
+    assert answer.status_code == 200
+    assert bool(re.search(wanted, answer.text)) is not away
 
 
 def test_files_are_where_prometheus_and_grafana_look_for_them(prometheus, compose):
