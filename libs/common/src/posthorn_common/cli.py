@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Generic
 
+import structlog
 import typer
 import uvloop
 from pydantic import SecretStr
@@ -17,6 +18,8 @@ from posthorn_common.logging import configure_logging
 from posthorn_common.migrations import run_upgrade
 from posthorn_common.runtime import Role, run_roles
 from posthorn_common.settings import AnySettings, DatabaseSettings, load_settings
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,12 @@ class ServiceCommands(Generic[AnySettings]):
 
 def service_cli(commands: ServiceCommands[AnySettings]) -> typer.Typer:
     """Return the command line application; a service may add commands of its own."""
-    app = typer.Typer(name=f"posthorn-{commands.service}", no_args_is_help=True, add_completion=False)
+    app = typer.Typer(
+        name=f"posthorn-{commands.service}",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,  # hundreds of lines, made for a person at a terminal
+    )
 
     @app.command()
     def run(
@@ -52,7 +60,11 @@ def service_cli(commands: ServiceCommands[AnySettings]) -> typer.Typer:
         if port is not None:
             settings = settings.model_copy(update={"port": port})
         configure_logging(service=commands.service, level=settings.log_level)
-        uvloop.run(_run(commands, settings, wanted))
+        try:
+            uvloop.run(_run(commands, settings, wanted))
+        except Exception as error:
+            log.exception("service_failed")
+            raise typer.Exit(1) from error
 
     if commands.migrations is not None:
         folder = commands.migrations
