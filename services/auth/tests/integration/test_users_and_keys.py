@@ -131,6 +131,27 @@ async def test_an_api_key_is_exchanged_until_it_is_revoked(
     assert (dead.status_code, dead.json()["code"]) == (401, "invalid_api_key")
 
 
+async def test_the_gateway_is_told_what_was_revoked_lately(
+    client: httpx.AsyncClient, container: Container, register: Any
+) -> None:
+    owner = (await register())["headers"]
+    body = {"name": "Gone", "scopes": ["statistics:read"]}
+    keys = [(await client.post("/v1/api-keys", json=body, headers=owner)).json()["id"] for _ in range(3)]
+    session = (await client.get("/v1/sessions", headers=owner)).json()["items"][0]["id"]
+    await client.delete(f"/v1/api-keys/{keys[0]}", headers=owner)
+    await client.delete(f"/v1/api-keys/{keys[1]}", headers=owner)
+    async with container.engine.begin() as connection:
+        age = sa.text("UPDATE api_keys SET revoked_at = revoked_at - interval '1 hour' WHERE id = :id")
+        await connection.execute(age, {"id": keys[1]})
+    await client.post("/v1/auth/logout", headers=owner)
+    answer = await client.get("/internal/revocations?seconds=660", headers=_service(container))
+    told = {item["id"] for item in answer.json()["revoked"]}
+    assert told >= {keys[0], session}
+    assert not told & {keys[1], keys[2]}
+    assert (await client.get("/internal/revocations?seconds=660", headers=owner)).status_code == 401
+    assert (await client.get("/internal/revocations", headers=_service(container))).status_code == 422
+
+
 async def test_no_token_outlives_its_api_key(client: httpx.AsyncClient, container: Container, register: Any) -> None:
     owner = (await register())["headers"]
     soon = (datetime.now(UTC) + timedelta(seconds=60)).isoformat()

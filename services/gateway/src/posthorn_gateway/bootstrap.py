@@ -19,6 +19,7 @@ from posthorn_common.messaging import EventBus, connect
 from posthorn_common.settings import secret_bytes
 from posthorn_common.tokens import AccessTokenVerifier, HttpJwks, ServiceTokens
 from posthorn_gateway.adapters.auth_key_exchange import AuthKeyExchange
+from posthorn_gateway.adapters.auth_revocations import AuthRevocations
 from posthorn_gateway.adapters.redis_rate_limiter import RedisRateLimiter
 from posthorn_gateway.adapters.redis_revocations import RedisRevocationStore
 from posthorn_gateway.adapters.upstreams import Upstreams, open_upstreams
@@ -91,7 +92,7 @@ async def bootstrap(settings: Settings, clock: Clock | None = None) -> AsyncGene
         stack.push_async_callback(auth.close)
         signing_keys = HttpJwks(str(settings.jwks_url), http)
         verifier = AccessTokenVerifier(signing_keys, issuer=settings.token_issuer)
-        revocations = Revocations(RedisRevocationStore(client), clock)
+        revocations = Revocations(RedisRevocationStore(client), AuthRevocations(auth), clock)
         table = RoutingTable()
         yield Container(
             settings=settings,

@@ -45,3 +45,6 @@ class Settings(ServiceSettings):
     revocation_poll_seconds: float = Field(
         default=3.0, ge=0.1, le=60, description="How often revoked sessions and API keys are read from Redis."
     )
+    revocation_ask_seconds: float = Field(
+        default=20.0, ge=0.1, le=60, description="How often auth itself is asked for them, should events not come."
+    )

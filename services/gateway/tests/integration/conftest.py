@@ -84,6 +84,7 @@ def gateway_settings(
         "jwks_url": f"{services['auth'].url}/.well-known/jwks.json",
         "shutdown_grace_seconds": 5,
         "revocation_poll_seconds": 0.2,
+        "revocation_ask_seconds": 60,
         **{f"{name}_url": service.url for name, service in services.items()},
     }
 

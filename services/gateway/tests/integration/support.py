@@ -124,6 +124,7 @@ class FakeAuth:
     jwks_fetches: int = 0
     is_away: bool = False
     exchanged_seconds: int = 300
+    revoked: list[UUID] = field(default_factory=list)
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         if self.is_away:
@@ -133,6 +134,9 @@ class FakeAuth:
             return web.json_response(self.issuer.jwks())
         if request.path == "/internal/api-keys/exchange":
             return await self._exchange(request)
+        if request.path == "/internal/revocations":
+            now = datetime.now(UTC).isoformat()
+            return web.json_response({"revoked": [{"id": str(id_), "revoked_at": now} for id_ in self.revoked]})
         body = await request.read()
         self.service.seen.append(Seen(request.method, request.raw_path, request.headers, body))
         return web.json_response({"service": "auth"})

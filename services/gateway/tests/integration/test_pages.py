@@ -31,7 +31,8 @@ def _serve(service: FakeService, document: dict[str, Any]) -> list[str]:
     asked: list[str] = []
 
     async def handler(request: web.Request) -> web.Response:
-        asked.append(request.path)
+        if not request.path.startswith("/internal/"):  # asked in the background
+            asked.append(request.path)
         ready = {"service": service.name, "status": "ok", "checks": {"database": "ok"}}
         return web.json_response(document if request.path == "/openapi.json" else ready)
 

@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 import httpx
+import pytest
 import pytest_asyncio
 
 from posthorn_auth.bootstrap import MIGRATIONS
@@ -20,12 +21,22 @@ from posthorn_local.ports import free_ports
 
 from .support import eventually
 
+NO_RABBITMQ = "amqp://guest:guest@127.0.0.1:1/"
+
 
 @pytest_asyncio.fixture
 async def client(
-    make_database: Callable[[str], str], redis_url: str, amqp_url: str, start_gateway: Any
+    request: pytest.FixtureRequest,
+    make_database: Callable[[str], str],
+    redis_url: str,
+    amqp_url: str,
+    start_gateway: Any,
 ) -> AsyncGenerator[httpx.AsyncClient]:
-    """A client of a gateway with a real auth behind it."""
+    """A client of a gateway with a real auth behind it, with or without RabbitMQ between them."""
+    changes: dict[str, Any] = {}
+    if request.param == "without RabbitMQ":
+        amqp_url = NO_RABBITMQ
+        changes = {"amqp_url": amqp_url, "revocation_ask_seconds": 0.3}
     database = make_database("auth")
     await migrations.upgrade(database, MIGRATIONS)
     settings = AuthSettings(
@@ -44,7 +55,7 @@ async def client(
             await asyncio.gather(*tasks)
 
         stack.push_async_callback(end)
-        gateway = await start_gateway(auth_url=url, jwks_url=f"{url}/.well-known/jwks.json")
+        gateway = await start_gateway(auth_url=url, jwks_url=f"{url}/.well-known/jwks.json", **changes)
 
         async def is_ready() -> bool:
             return bool((await gateway.client.get("/health/ready")).status_code == 200)
@@ -53,6 +64,7 @@ async def client(
         yield gateway.client
 
 
+@pytest.mark.parametrize("client", ["with RabbitMQ", "without RabbitMQ"], indirect=True)
 async def test_a_session_and_an_api_key_work_until_they_are_revoked(client: httpx.AsyncClient) -> None:
     owner = {
         "organisation_name": "Lighthouse Books",

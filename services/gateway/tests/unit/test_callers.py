@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from uuid import UUID, uuid4
 
 import pytest
@@ -47,7 +48,10 @@ class FakeExchange:
         return ExchangedKey(f"token {self.asked}", KEY_LIFETIME, UUID(int=1))
 
 
-class NoStore:
+class NoRevocations:
+    async def within(self, seconds: float) -> dict[UUID, datetime]:
+        return {}
+
     async def add(self, revoked: object) -> None:
         return None
 
@@ -64,7 +68,7 @@ class Fixture:
         self.callers = Callers(
             verifier=self.verifier,  # type: ignore[arg-type]  # only `verify` is used
             key_exchange=self.exchange,
-            revocations=Revocations(NoStore(), self.clock),
+            revocations=Revocations(NoRevocations(), NoRevocations(), self.clock),
             clock=self.clock,
             api_key_cache_seconds=30,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
 from posthorn_common.errors import TransientError
@@ -32,9 +32,37 @@ class FakeStore:
             raise TransientError("away")
 
 
+class FakeSource:
+    """Auth, which can be away."""
+
+    def __init__(self) -> None:
+        self.revoked: dict[UUID, datetime] = {}
+        self.is_away = False
+
+    async def within(self, seconds: float) -> Mapping[UUID, datetime]:
+        if self.is_away:
+            raise TransientError("away")
+        return self.revoked
+
+
+async def test_auth_tells_what_no_event_told() -> None:
+    store, source, clock = FakeStore(), FakeSource(), FakeClock()
+    revocations = Revocations(store, source, clock)
+    id_, old = uuid4(), uuid4()
+    source.revoked = {id_: clock.now(), old: clock.now() - timedelta(hours=1)}
+    await revocations.ask()
+    assert revocations.includes(id_)
+    assert not revocations.includes(old)
+    await revocations.sync()
+    assert list(store.kept) == [id_], "the other processes hear of it too"
+    source.is_away = True
+    await revocations.ask()
+    assert revocations.includes(id_)
+
+
 async def test_what_was_revoked_while_the_store_was_away_is_kept_when_it_is_back() -> None:
     store, clock = FakeStore(), FakeClock()
-    revocations = Revocations(store, clock)
+    revocations = Revocations(store, FakeSource(), clock)
     id_ = uuid4()
     store.is_away = True
     await revocations.revoke(id_, clock.now())
@@ -44,14 +72,14 @@ async def test_what_was_revoked_while_the_store_was_away_is_kept_when_it_is_back
     store.is_away = False
     await revocations.sync()
     assert list(store.kept) == [id_]
-    other = Revocations(store, clock)
+    other = Revocations(store, FakeSource(), clock)
     await other.sync()
     assert other.includes(id_)
 
 
 async def test_the_same_event_twice_changes_nothing() -> None:
     store, clock = FakeStore(), FakeClock()
-    revocations = Revocations(store, clock)
+    revocations = Revocations(store, FakeSource(), clock)
     id_, at = uuid4(), clock.now()
     await revocations.revoke(id_, at)
     before = dict(store.kept)
@@ -62,7 +90,7 @@ async def test_the_same_event_twice_changes_nothing() -> None:
 
 async def test_an_id_is_forgotten_when_no_token_of_it_can_be_valid() -> None:
     store, clock = FakeStore(), FakeClock()
-    revocations = Revocations(store, clock)
+    revocations = Revocations(store, FakeSource(), clock)
     id_ = uuid4()
     await revocations.revoke(id_, clock.now())
     clock.advance(minutes=10, seconds=30)
@@ -76,7 +104,7 @@ async def test_an_id_is_forgotten_when_no_token_of_it_can_be_valid() -> None:
 
 
 async def test_nobody_is_not_revoked() -> None:
-    revocations = Revocations(FakeStore(), FakeClock())
+    revocations = Revocations(FakeStore(), FakeSource(), FakeClock())
     await revocations.revoke(uuid4(), FakeClock().now())
     assert not revocations.includes(None)
 

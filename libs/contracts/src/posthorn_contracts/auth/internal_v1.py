@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from uuid import UUID
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 
 class ApiKeyExchangeRequest(BaseModel):
@@ -21,3 +23,20 @@ class ApiKeyExchangeAnswer(BaseModel):
     access_token: str
     expires_in: int = Field(gt=0, description="Seconds until the token expires.")
     api_key_id: str
+
+
+class Revocation(BaseModel):
+    """A session or API key that is over before its time."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    id: UUID
+    revoked_at: AwareDatetime
+
+
+class RecentRevocations(BaseModel):
+    """Answer of `GET /internal/revocations?seconds=`: what was revoked within so many seconds."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    revoked: list[Revocation]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import structlog
@@ -188,6 +188,15 @@ class SigningIn:
             if session.user_id != user_id:
                 raise SessionNotFound
             await revoke_session(uow, session, self._clock)
+
+    async def revoked_within(self, seconds: float) -> dict[UUID, datetime]:
+        """Return ids of sessions and API keys revoked within the last `seconds`, with the times.
+
+        Events say the same sooner; this is for when they do not come.
+        """
+        since = self._clock.now() - timedelta(seconds=seconds)
+        async with self._new_unit_of_work() as uow:
+            return {**await uow.sessions.revoked_since(since), **await uow.api_keys.revoked_since(since)}
 
     async def delete_ended_sessions(self) -> int:
         """Delete what ended more than a day ago; return how many sessions."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -24,6 +25,14 @@ class KeyExchange(Protocol):
 
     async def exchange(self, api_key: str) -> ExchangedKey:
         """Return the token. Raises InvalidToken if the key is void, TransientError if auth is away."""
+        ...
+
+
+class RevocationSource(Protocol):
+    """Auth, asked what it has revoked."""
+
+    async def within(self, seconds: float) -> Mapping[UUID, datetime]:
+        """Return what was revoked within the last `seconds`, and when. Raises TransientError if auth is away."""
         ...
 
 

@@ -10,7 +10,7 @@ from prometheus_client import Counter, Gauge
 
 from posthorn_common.clock import Clock
 from posthorn_common.errors import TransientError
-from posthorn_gateway.app.ports import RevocationStore
+from posthorn_gateway.app.ports import RevocationSource, RevocationStore
 
 log = structlog.get_logger(__name__)
 
@@ -19,17 +19,22 @@ REMEMBERED_SECONDS = 600.0 + 60.0
 
 _KNOWN = Gauge("posthorn_gateway_revocations", "Revoked sessions and API keys that this process knows.")
 _SYNCED = Gauge("posthorn_gateway_revocations_synced_seconds", "When they were last read from Redis, Unix time.")
-_FAILED = Counter("posthorn_gateway_revocation_syncs_failed_total", "Attempts to read or keep them that failed.")
+_ASKED = Gauge("posthorn_gateway_revocations_asked_seconds", "When auth was last asked for them, Unix time.")
+_FAILED = Counter(
+    "posthorn_gateway_revocation_syncs_failed_total", "Attempts to read, keep or ask for them that failed."
+)
 
 
 class Revocations:
     """What this process knows, kept equal with all others through the store.
 
     An event that any gateway process has seen reaches the others, and those that start later, with the next `sync`.
+    Auth itself is asked now and then, so that what was revoked is known although RabbitMQ is away.
     """
 
-    def __init__(self, store: RevocationStore, clock: Clock) -> None:
+    def __init__(self, store: RevocationStore, source: RevocationSource, clock: Clock) -> None:
         self._store = store
+        self._source = source
         self._clock = clock
         self._until: dict[UUID, float] = {}
         self._unsaved: dict[UUID, float] = {}
@@ -40,15 +45,23 @@ class Revocations:
 
     async def revoke(self, id_: UUID, at: datetime) -> None:
         """Refuse tokens of a session or API key from now on. Idempotent; the store may be away."""
-        until = at.timestamp() + REMEMBERED_SECONDS
-        if until <= self._now():
-            return
-        self._until[id_] = until
-        self._unsaved[id_] = until
+        self._note(id_, at)
         try:
             await self._save()
         except TransientError as error:
             self._report(error)
+
+    async def ask(self) -> None:
+        """Learn from auth what it has revoked lately. Never raises because auth is away."""
+        try:
+            revoked = await self._source.within(REMEMBERED_SECONDS)
+        except TransientError as error:
+            self._report(error)
+            return
+        for id_, at in revoked.items():
+            if id_ not in self._until:
+                self._note(id_, at)
+        _ASKED.set(self._now())
 
     async def sync(self) -> None:
         """Give the store what it lacks, and learn what it knows. Never raises because the store is away."""
@@ -61,6 +74,12 @@ class Revocations:
             _SYNCED.set(self._now())
         self._forget()
         _KNOWN.set(len(self._until))
+
+    def _note(self, id_: UUID, at: datetime) -> None:
+        until = at.timestamp() + REMEMBERED_SECONDS
+        if until > self._now():
+            self._until[id_] = until
+            self._unsaved[id_] = until
 
     async def _save(self) -> None:
         saving = dict(self._unsaved)

@@ -27,6 +27,11 @@ async def start(settings: Settings, wanted: frozenset[str]) -> AsyncGenerator[Se
                 settings.revocation_poll_seconds, container.revocations.sync, stop=stop, name="sync_revocations"
             )
 
+        async def ask_auth(stop: asyncio.Event) -> None:
+            await run_every(
+                settings.revocation_ask_seconds, container.revocations.ask, stop=stop, name="ask_for_revocations"
+            )
+
         async def end_streams(stop: asyncio.Event) -> None:
             await stop.wait()
             container.closing.set()
@@ -41,6 +46,7 @@ async def start(settings: Settings, wanted: frozenset[str]) -> AsyncGenerator[Se
                 proxy_headers=False,
             ),
             Role("revocations", follow_revocations),
+            Role("revocations_of_auth", ask_auth),
             Role("streams", end_streams),
         ]
         if "consumer" in wanted:

@@ -198,6 +198,11 @@ class SqlSessions:
             change = change.where(sessions.c.id != keep)
         return list(await self._connection.scalars(change))
 
+    async def revoked_since(self, since: datetime) -> dict[UUID, datetime]:
+        """Return ids of sessions revoked since then, with the times."""
+        query = sa.select(sessions.c.id, sessions.c.revoked_at).where(sessions.c.revoked_at > since)
+        return {id_: at for id_, at in await self._connection.execute(query)}  # noqa: C416  a row is no pair to mypy
+
     async def delete_ended(self, before: datetime) -> int:
         """Delete sessions that ended before; return how many."""
         ended = sa.or_(sessions.c.expires_at < before, sessions.c.revoked_at < before)
@@ -248,6 +253,11 @@ class SqlApiKeys:
         if await self._connection.scalar(sa.select(api_keys.c.id).where(ours)) is None:
             raise ApiKeyNotFound
         return False
+
+    async def revoked_since(self, since: datetime) -> dict[UUID, datetime]:
+        """Return ids of keys revoked since then, with the times."""
+        query = sa.select(api_keys.c.id, api_keys.c.revoked_at).where(api_keys.c.revoked_at > since)
+        return {id_: at for id_, at in await self._connection.execute(query)}  # noqa: C416  a row is no pair to mypy
 
 
 class SqlSigningKeys:

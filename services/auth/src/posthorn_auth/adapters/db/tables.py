@@ -48,6 +48,7 @@ sessions = sa.Table(
     sa.Column("user_agent", sa.Text, nullable=False),
     sa.Index(None, "user_id", "id"),
     sa.Index(None, "expires_at"),
+    sa.Index(None, "revoked_at", postgresql_where=sa.text("revoked_at IS NOT NULL")),
 )
 
 # Every token a session ever had, so that one that comes back is recognised.

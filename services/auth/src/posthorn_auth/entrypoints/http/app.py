@@ -37,7 +37,9 @@ async def signing_keys(services: Services) -> JSONResponse:
 
 def build_app(container: Container | None, *, business_routes: bool = True) -> FastAPI:
     """Return the application; without a container it can only describe itself."""
-    routers = (sessions.router, users.router, api_keys.router, api_keys.internal_router, keys_router)
+    routers = (
+        sessions.router, users.router, api_keys.router, sessions.internal_router, api_keys.internal_router, keys_router,
+    )  # fmt: skip
     app = create_app(
         AppParts(
             service="auth",

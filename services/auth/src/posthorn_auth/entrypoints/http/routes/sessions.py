@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Query
 
 from posthorn_auth.app.signing_in import Registration, Tokens
 from posthorn_auth.entrypoints.http.deps import FromClient, Person, Services
@@ -21,12 +21,14 @@ from posthorn_auth.entrypoints.http.schemas import (
     SignedInAnswer,
     UserAnswer,
 )
-from posthorn_common.http.identity import authenticated
+from posthorn_common.http.identity import authenticated, internal_caller
 from posthorn_common.http.pagination import Page, Paging, encode_cursor, id_after
 from posthorn_common.http.problems import responses
 from posthorn_common.tokens import Principal
+from posthorn_contracts.auth.internal_v1 import RecentRevocations, Revocation
 
 router = APIRouter(tags=["sign-in"])
+internal_router = APIRouter(include_in_schema=False, prefix="/internal", dependencies=[Depends(internal_caller)])
 
 
 @router.post("/v1/auth/register", operation_id="register", status_code=201, responses=responses(409, 422))
@@ -111,6 +113,13 @@ async def list_sessions(caller: Person, page: Paging, services: Services) -> Pag
 async def revoke_session(session_id: UUID, caller: Person, services: Services) -> None:
     """End one of the caller's own sessions."""
     await services.signing_in.revoke_own_session(caller.organisation_id, caller.subject_id, session_id)
+
+
+@internal_router.get("/revocations")
+async def recent_revocations(services: Services, seconds: Annotated[float, Query(gt=0, le=3600)]) -> RecentRevocations:
+    """Return the sessions and API keys that were revoked within the last `seconds`."""
+    revoked = await services.signing_in.revoked_within(seconds)
+    return RecentRevocations(revoked=[Revocation(id=id_, revoked_at=at) for id_, at in revoked.items()])
 
 
 def _tokens(services: Services, tokens: Tokens) -> dict[str, Any]:
