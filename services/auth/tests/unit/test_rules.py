@@ -81,3 +81,9 @@ def test_a_key_is_published_before_it_signs_and_after() -> None:
     assert current_key(keys, later) is new
     assert published_keys(keys, later) == [old, new], "tokens of the old key are still alive"
     assert published_keys(keys, NOW + timedelta(hours=1)) == [new]
+
+
+def test_the_first_key_signs_though_its_maker_has_a_clock_that_is_ahead() -> None:
+    first = a_key("first", NOW + timedelta(seconds=2))
+    assert current_key([first], NOW) is first
+    assert published_keys([first, a_key("next", NOW + timedelta(minutes=10))], NOW)[0] is first

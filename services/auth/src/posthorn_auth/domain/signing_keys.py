@@ -25,8 +25,12 @@ class SigningKey:
 
 
 def current_key(keys: Sequence[SigningKey], now: datetime) -> SigningKey:
-    """Return the key that signs at `now`: the newest whose time has come."""
-    return max((key for key in keys if key.signs_from <= now), key=lambda key: key.signs_from)
+    """Return the key that signs at `now`: the newest whose time has come.
+
+    The first of all keys signs even before that: another process made it, whose clock is ahead of ours.
+    """
+    oldest = min(keys, key=lambda key: key.signs_from)
+    return max((key for key in keys if key.signs_from <= now), key=lambda key: key.signs_from, default=oldest)
 
 
 def published_keys(keys: Sequence[SigningKey], now: datetime) -> list[SigningKey]:
