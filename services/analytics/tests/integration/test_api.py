@@ -169,7 +169,19 @@ async def _all(client: httpx.AsyncClient, path: str, headers: dict[str, str], **
 
 
 @pytest.mark.parametrize("resource", ["links", "domains", "timeline", "engagements"])
-@pytest.mark.parametrize("cursor", ["x", "WyJ4Il0", "W10", "e30", "WzEsMiwzXQ", "WzFlOTld", "WyIyMDI2LTAxLTAxIl0"])
+@pytest.mark.parametrize(
+    "cursor",
+    [
+        "x",
+        "WyJ4Il0",
+        "W10",
+        "e30",
+        "WzEsMiwzXQ",
+        "WzFlOTld",
+        "WyIyMDI2LTAxLTAxIl0",
+        "WyI5OTk5LTEyLTMxVDIzOjU5OjU5LTIzOjAwIl0",
+    ],
+)
 async def test_a_made_up_cursor_is_refused(
     client: httpx.AsyncClient, letter: Letter, reader: dict[str, str], resource: str, cursor: str
 ) -> None:

@@ -140,6 +140,6 @@ def _time_after(page: PageQuery) -> datetime | None:
                 at = datetime.fromisoformat(text)
             except ValueError as error:
                 raise invalid_cursor() from error
-            if at.tzinfo is not None:
+            if at.tzinfo is not None and not at.utcoffset():  # ours are in UTC; others may lie outside the calendar
                 return at
     raise invalid_cursor()
