@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import secrets
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +14,7 @@ import pytest_asyncio
 from posthorn_local.client import ApiClient, Json
 from posthorn_local.plan import ExternalServers
 from posthorn_local.stack import Stack
+from posthorn_local.testing import product
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -53,8 +52,7 @@ async def new_owner(stack: Stack) -> AsyncGenerator[NewOwner]:
     async def register() -> ApiClient:
         client = ApiClient(stack.plan.urls["gateway"])
         clients.append(client)
-        email = f"owner-{secrets.token_hex(6)}@posthorn.example"
-        await client.register("An organisation", "An Owner", email, secrets.token_urlsafe(15))
+        await product.register_owner(client)
         return client
 
     yield register
@@ -112,38 +110,12 @@ def new_campaign(stack: Stack) -> NewCampaign:
 
     async def prepare(api: ApiClient, addresses: list[str], *, subject: str, port: int | None = None) -> Json:
         smtp_port = port or int(stack.plan.urls["smtp"].rpartition(":")[2])
-        relay = await api.post(
-            "/v1/relays",
-            {
-                "name": f"Relay {smtp_port}",
-                "host": "127.0.0.1",
-                "port": smtp_port,
-                "tls": "none",
-                "max_connections": 10,
-            },
+        relay = await product.add_relay(api, smtp_port)
+        audience = await product.add_audience(api, subject, addresses)
+        template = await product.add_template(api, subject)
+        return await product.add_campaign(
+            api, subject, template_id=template["id"], list_id=audience["id"], relay_id=relay["id"]
         )
-        audience = await api.post("/v1/lists", {"name": subject})
-        lines = ["email,first_name", *(f"{address},Reader {index}" for index, address in enumerate(addresses))]
-        job = await api.upload_csv("/v1/imports", "\n".join(lines).encode(), list_id=audience["id"])
-        job = await api.wait_until(f"/v1/imports/{job['id']}", "status", {"completed", "failed"})
-        assert (job["status"], job["created"]) == ("completed", len(addresses)), job
-        template = await api.post(
-            "/v1/templates",
-            {
-                "name": subject,
-                "subject": f"{subject} for {{{{ contact.first_name }}}}",
-                "html": '<p>Hello {{ contact.first_name }}, <a href="https://example.com/read">read on</a>.</p>',
-            },
-        )
-        body = {
-            "name": subject,
-            "template_id": template["id"],
-            "list_ids": [audience["id"]],
-            "from_name": "Posthorn",
-            "from_email": "post@posthorn.example",
-            "relay_id": relay["id"],
-        }
-        return await api.post("/v1/campaigns", body)
 
     return prepare
 
@@ -153,16 +125,5 @@ Eventually = Callable[..., Awaitable[Any]]
 
 @pytest.fixture
 def eventually() -> Eventually:
-    """Call `read` until its result passes `check`; returns the result. Raises TimeoutError after `seconds`."""
-
-    async def wait(
-        read: Callable[[], Awaitable[Any]], check: Callable[[Any], bool] = bool, *, seconds: float = 120
-    ) -> Any:
-        async with asyncio.timeout(seconds):
-            while True:
-                result = await read()
-                if check(result):
-                    return result
-                await asyncio.sleep(0.05)
-
-    return wait
+    """See posthorn_local.testing.product.eventually."""
+    return product.eventually

@@ -65,6 +65,10 @@ class ApiClient:
         """POST a CSV document. Raises ApiProblem."""
         return await self._call("POST", path, content=content, params=params, headers={"Content-Type": "text/csv"})
 
+    async def text(self, path: str, **params: Any) -> str:
+        """GET something that is not JSON. Raises ApiProblem."""
+        return (await self._answer("GET", path, params=params)).text
+
     async def items(self, path: str, **params: Any) -> AsyncGenerator[Json]:
         """Yield all items of a list, page by page."""
         cursor: str | None = None
@@ -105,6 +109,10 @@ class ApiClient:
         return answer
 
     async def _call(self, method: str, path: str, **arguments: Any) -> Json:
+        response = await self._answer(method, path, **arguments)
+        return response.json() if response.content else {}
+
+    async def _answer(self, method: str, path: str, **arguments: Any) -> httpx.Response:
         response = await self._http.request(method, path, **arguments)
         if response.is_error:
             try:
@@ -112,4 +120,4 @@ class ApiClient:
             except ValueError:
                 document = {"code": "not_json", "detail": response.text[:200]}
             raise ApiProblem(response.status_code, document)
-        return response.json() if response.content else {}
+        return response

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from posthorn_local.environment import ServerUrls, service_environment, service_url
@@ -67,12 +67,17 @@ NATIVE = ExternalServers()
 
 @dataclass(frozen=True)
 class Plan:
-    """The stack below `folder` with these ports and secrets."""
+    """The stack below `folder` with these ports and secrets.
+
+    `settings` are environment variables for all services; `roles` says which roles a service runs instead of all.
+    """
 
     folder: Path
     ports: Mapping[str, int]
     secrets: StackSecrets
     external: ExternalServers
+    settings: Mapping[str, str] = field(default_factory=dict)
+    roles: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def postgres(self) -> PostgresServer | None:
@@ -120,8 +125,9 @@ class Plan:
         return ManagedProcess("mailcatcher", tuple(command), self.folder, dict(os.environ))
 
     def service(self, name: str) -> ManagedProcess:
-        """Return the process that runs a service with all its roles."""
-        return ManagedProcess(name, (service_program(name), "run"), self.folder, self.environment(name))
+        """Return the process that runs a service, with all its roles unless the plan says otherwise."""
+        roles = ("--roles", self.roles[name]) if name in self.roles else ()
+        return ManagedProcess(name, (service_program(name), "run", *roles), self.folder, self.environment(name))
 
     def worker(self, number: int, port: int) -> ManagedProcess:
         """Return an additional mailer process that only sends; its HTTP port serves health and metrics."""
@@ -142,7 +148,7 @@ class Plan:
         own = service_environment(
             service, ports=self.ports, servers=self.servers, database_urls=database_urls, secrets=self.secrets
         )
-        return {**os.environ, **own}
+        return {**os.environ, **own, **self.settings}
 
     @property
     def urls(self) -> dict[str, str]:

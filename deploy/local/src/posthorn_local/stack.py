@@ -6,10 +6,11 @@ import asyncio
 import json
 import shutil
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 import httpx
@@ -42,13 +43,23 @@ class ProgramStatus:
 class Stack:
     """A stack with all its state below `folder`. Stacks in different folders do not disturb one another.
 
-    `services` is what runs beside servers and mail catcher.
+    `services` is what runs beside servers and mail catcher; for `settings` and `roles` see Plan.
     """
 
-    def __init__(self, folder: Path, *, services: Sequence[str] = SERVICES, external: ExternalServers = NATIVE) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        services: Sequence[str] = SERVICES,
+        external: ExternalServers = NATIVE,
+        settings: Mapping[str, str] = MappingProxyType({}),
+        roles: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self.folder = folder
         self._services = tuple(services)
         self._external = external
+        self._settings = settings
+        self._roles = roles
 
     @property
     def plan(self) -> Plan:
@@ -100,6 +111,13 @@ class Stack:
         addresses |= {process.name: "" for process in self._workers()}
         return [self._program_status(name, address) for name, address in addresses.items()]
 
+    def start_service(self, name: str) -> None:
+        """Start a service that has ended; returns when it is ready."""
+        plan = self.plan
+        process = plan.service(name)
+        process.start()
+        _wait_ready(process, service_url(plan.ports, name))
+
     def start_workers(self, count: int) -> list[ManagedProcess]:
         """Start `count` additional mailer processes with the role `worker`; returns when they are ready."""
         plan = self.plan
@@ -114,7 +132,7 @@ class Stack:
 
     def _plan(self, ports: dict[str, int]) -> Plan:
         secrets = load_or_create_secrets(self.folder / "secrets.json")
-        return Plan(self.folder, ports, secrets, self._external)
+        return Plan(self.folder, ports, secrets, self._external, self._settings, self._roles)
 
     @property
     def _record(self) -> Path:
