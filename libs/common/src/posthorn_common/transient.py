@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncpg
 from sqlalchemy import exc
 
 from posthorn_common.errors import TransientError
@@ -16,7 +17,8 @@ def is_transient(error: BaseException) -> bool:
     True for TransientError, failed and timed-out connections, and PostgreSQL being away, full, restarting or choosing
     a victim of a deadlock.
     """
-    if isinstance(error, TransientError | OSError | exc.TimeoutError):
+    # asyncpg's own: it was about to use a connection that has just been lost.
+    if isinstance(error, TransientError | OSError | exc.TimeoutError | asyncpg.InternalClientError):
         return True
     if isinstance(error, exc.DBAPIError):
         return error.connection_invalidated or _has_transient_sqlstate(error.orig)

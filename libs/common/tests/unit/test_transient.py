@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncpg
 import pytest
 from sqlalchemy import exc
 
@@ -33,6 +34,7 @@ def database_error(sqlstate: str | None, *, invalidated: bool = False) -> exc.DB
         database_error("40001"),  # serialization failure
         database_error("40P01"),  # deadlock
         DriverError("57P03"),  # the driver's own, while it connects
+        asyncpg.InternalClientError("cannot switch to state 12; another operation (2) is in progress"),
     ],
 )
 def test_what_is_away_is_transient(error):

@@ -40,6 +40,7 @@ from posthorn_mailer.adapters.smtp import Dialling, SmtpMailTransport, TlsContex
 from posthorn_mailer.app.controlling import ControllingSends
 from posthorn_mailer.app.doorbell import Doorbell
 from posthorn_mailer.app.lanes import Lane, LaneParts
+from posthorn_mailer.app.leases import Uptime, uptime
 from posthorn_mailer.app.managing_relays import ManagingRelays
 from posthorn_mailer.app.outages import OutagePauses
 from posthorn_mailer.app.planning import PlanningSends, PlanSizes
@@ -194,6 +195,7 @@ def sending_parts(
     campaigns: HttpCampaignsClient,
     jobs: BullJobQueue,
     clock: Clock,
+    uptime: Uptime = uptime,
 ) -> SendingParts:
     """Put together what sends campaigns."""
 
@@ -240,6 +242,7 @@ def sending_parts(
                 report_seconds=settings.report_seconds,
             ),
             clock=clock,
+            uptime=uptime,
             new_lane=new_lane,
         ),
         controlling=controlling,

@@ -22,7 +22,8 @@ from posthorn_contracts.mailer.v1 import DeliveriesRecorded, DeliveryRecord
 from posthorn_local.ports import free_ports
 from posthorn_mailer.adapters.db.tables import batches, deliveries, metadata, relays, sends
 from posthorn_mailer.app.controlling import Order
-from posthorn_mailer.app.ports_transport import MailTransport, OutgoingMessage
+from posthorn_mailer.app.leases import Uptime, uptime
+from posthorn_mailer.app.ports_transport import MailTransport, MayGo, OutgoingMessage, always
 from posthorn_mailer.app.sending import SendingBatches
 from posthorn_mailer.bootstrap import Container, sending_parts
 from posthorn_mailer.domain.relays import Relay
@@ -118,14 +119,14 @@ class Gate:
         self.most_at_once = 0
         self.answer_instead: Attempt | None = None
 
-    async def send(self, relay: Relay, message: OutgoingMessage) -> Attempt:
+    async def send(self, relay: Relay, message: OutgoingMessage, may_go: MayGo = always) -> Attempt:
         self.waiting += 1
         self.most_at_once = max(self.most_at_once, self.waiting)
         try:
             await self.before.wait()
             if self.answer_instead is not None:
                 return self.answer_instead
-            attempt = await self._transport.send(relay, message)
+            attempt = await self._transport.send(relay, message, may_go)
             await self.after.wait()
             self.passed += 1
             return attempt
@@ -141,7 +142,7 @@ class Office:
     campaigns: CampaignsService
     organisation_id: UUID = field(default_factory=new_id)
 
-    def worker(self, **changes: Any) -> tuple[SendingBatches, Gate]:
+    def worker(self, *, uptime: Uptime = uptime, **changes: Any) -> tuple[SendingBatches, Gate]:
         """Return another worker's use cases, with a gate in front of its relays."""
         container = self.container
         gate = Gate(container.transport)
@@ -154,6 +155,7 @@ class Office:
             campaigns=container.campaigns,
             jobs=container.jobs,
             clock=SystemClock(),
+            uptime=uptime,
         )
         return parts.sending, gate
 

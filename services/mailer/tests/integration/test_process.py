@@ -16,8 +16,10 @@ import pytest
 from pydantic import SecretStr
 
 from posthorn_local.ports import free_ports
+from posthorn_mailer.domain.deliveries import Resolution
 from posthorn_mailer.settings import Settings
 
+from .smtp_peer import Peer
 from .support import Office, eventually, members
 
 pytestmark = pytest.mark.integration
@@ -91,6 +93,50 @@ async def test_a_process_that_is_told_to_stop_leaves_nobody_in_doubt(
         await eventually(lambda: _drained(office, campaign_id))
     assert await office.counts(campaign_id) == await office.told(campaign_id) == {"sent": RECIPIENTS}
     assert max(received(smtp_server).values()) == 1
+
+
+class _Thoughtful(Peer):
+    """A relay that lets the first few messages wait before it asks for their content."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.thinking = 0
+        self.decided = asyncio.Event()
+
+    async def _answer(self, step: str, default: str, writer: asyncio.StreamWriter) -> bool:
+        if step == "DATA" and self.thinking < CONNECTIONS:
+            self.thinking += 1
+            await self.decided.wait()
+        return await super()._answer(step, default, writer)
+
+
+async def test_a_process_that_was_frozen_in_the_middle_of_messages_does_not_finish_what_others_have_sent_meanwhile(
+    office: Office, quick: Settings
+) -> None:
+    audience = members(CONNECTIONS)
+    async with _Thoughtful().listening() as relay:
+        campaign_id = await office.plan(audience, port=relay.port)
+        async with a_worker(quick) as frozen:
+            await eventually(lambda: relay.thinking == CONNECTIONS)
+            frozen.send_signal(signal.SIGSTOP)
+            try:
+                await asyncio.sleep(quick.lease_seconds)
+                await office.expire_leases()
+                await office.send_all()
+                assert await office.counts(campaign_id) == {"ambiguous": CONNECTIONS}
+                for member in audience:
+                    await office.container.resolving.resolve(
+                        office.organisation_id, campaign_id, member.contact_id, Resolution.RESEND
+                    )
+                await office.send_all()
+                assert await office.counts(campaign_id) == {"sent": CONNECTIONS}
+                relay.decided.set()
+            finally:
+                frozen.send_signal(signal.SIGCONT)
+            frozen.send_signal(signal.SIGTERM)
+            assert await frozen.wait() == 0
+        assert len(relay.contents) == CONNECTIONS
+        assert await office.counts(campaign_id) == {"sent": CONNECTIONS}
 
 
 async def _drained(office: Office, campaign_id: Any) -> bool:

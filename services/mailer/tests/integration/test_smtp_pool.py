@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from posthorn_mailer.app.ports_transport import Withdrawn
 from posthorn_mailer.domain.replies import Outcome, Stage, classify
 
 from .smtp_peer import SHORT, Peer, a_message, a_relay, a_transport, eventually
@@ -94,6 +95,31 @@ async def test_an_idle_connection_that_the_relay_has_closed_costs_no_attempt(far
     assert [attempt.code for attempt in attempts] == [250, 250]
     assert peer.connections == 2
     assert len(peer.contents) == 2
+
+
+async def test_a_message_that_may_not_go_is_not_even_begun() -> None:
+    async with Peer().listening() as peer, a_transport() as transport:
+        relay = a_relay(peer.port)
+        with pytest.raises(Withdrawn):
+            await transport.send(relay, a_message(), lambda: False)
+        assert (await transport.send(relay, a_message())).code == 250
+        assert [command.split(" ")[0] for command in peer.commands] == ["EHLO", "MAIL", "RCPT", "DATA"]
+        assert (peer.connections, len(peer.contents)) == (1, 1)
+
+
+async def test_a_message_that_may_not_go_any_more_when_its_content_is_asked_for_is_not_sent() -> None:
+    answers = iter([True, False])
+    async with Peer().listening() as peer, a_transport() as transport:
+        relay = a_relay(peer.port)
+        with pytest.raises(Withdrawn):
+            await transport.send(relay, a_message(), lambda: next(answers))
+        assert (await transport.send(relay, a_message("other@example.com"))).code == 250
+        assert peer.connections == 2, "the relay had been promised content"
+        assert [command for command in peer.commands if command.startswith("RCPT")] == [
+            "RCPT TO:<friend@example.com>",
+            "RCPT TO:<other@example.com>",
+        ]
+        assert len(peer.contents) == 1
 
 
 async def test_connections_are_not_used_for_ever() -> None:

@@ -6,10 +6,15 @@ import asyncio
 from collections import Counter
 from typing import Any
 
+import asyncpg
 import pytest
 
+from posthorn_common.errors import TransientError
 from posthorn_contracts.mailer.v1 import SendDrained
+from posthorn_mailer.adapters.db.ledger import SqlLedger
 from posthorn_mailer.adapters.db.tables import batches, deliveries
+from posthorn_mailer.app.ports import Entry
+from posthorn_mailer.domain.deliveries import Resolution
 from posthorn_mailer.domain.replies import Stage, replied, unanswered
 
 from .support import Office, eventually, members
@@ -109,6 +114,53 @@ async def test_a_frozen_worker_opens_nothing_more_and_its_late_answers_end_the_d
     assert [(one.data.sent, one.data.ambiguous) for one in drained] == [(6, CONNECTIONS), (10, 0)]
 
 
+async def test_what_a_frozen_worker_had_opened_and_a_person_has_sent_again_is_not_sent_by_it(
+    office: Office, smtp_server: Any
+) -> None:
+    audience = members(10)
+    campaign_id = await office.plan(audience, port=smtp_server.port)
+    slept = 0.0
+    frozen, gate = office.worker(uptime=lambda: slept, lease_seconds=30.0)
+    gate.before.clear()
+    sending = asyncio.create_task(frozen.send_batch())
+    await eventually(lambda: gate.waiting == CONNECTIONS)
+    await office.expire_leases()
+    await office.send_all()
+    assert await office.counts(campaign_id) == {"sent": 6, "ambiguous": CONNECTIONS}
+    for member in audience[:CONNECTIONS]:
+        await office.container.resolving.resolve(
+            office.organisation_id, campaign_id, member.contact_id, Resolution.RESEND
+        )
+    await office.send_all()
+    assert await office.counts(campaign_id) == {"sent": 10}
+
+    slept = 31.0
+    gate.before.set()
+    await sending
+    assert await office.counts(campaign_id) == await office.told(campaign_id) == {"sent": 10}
+    assert max(received(smtp_server).values()) == 1
+
+
+async def test_what_a_frozen_worker_had_opened_is_sent_by_the_next_though_nobody_decides(
+    office: Office, smtp_server: Any
+) -> None:
+    campaign_id = await office.plan(members(10), port=smtp_server.port)
+    slept = 0.0
+    frozen, gate = office.worker(uptime=lambda: slept, lease_seconds=30.0)
+    gate.before.clear()
+    sending = asyncio.create_task(frozen.send_batch())
+    await eventually(lambda: gate.waiting == CONNECTIONS)
+    await office.expire_leases()
+    await office.send_all()
+    slept = 31.0
+    gate.before.set()
+    await sending
+    assert await office.counts(campaign_id) == {"sent": 6, "pending": CONNECTIONS}, "it was certainly not sent"
+    await office.send_all()
+    assert await office.counts(campaign_id) == await office.told(campaign_id) == {"sent": 10}
+    assert max(received(smtp_server).values()) == 1
+
+
 async def test_a_late_refusal_for_now_gives_the_delivery_another_attempt(office: Office, smtp_server: Any) -> None:
     campaign_id = await office.plan(members(10), port=smtp_server.port)
     frozen, gate = office.worker()
@@ -138,7 +190,7 @@ async def test_a_stale_holder_cannot_open_renew_or_finish(office: Office, smtp_s
     await sending
     (batch,) = await office.rows(batches, campaign_id)
     assert (batch.state, batch.owner, batch.lease_epoch) == ("leased", "another", 2)
-    assert len(smtp_server.messages) == CONNECTIONS
+    assert smtp_server.messages == [], "what it had opened is not handed over either"
 
 
 async def test_an_answer_that_never_comes_after_the_content_is_doubt_and_is_not_sent_again(
@@ -236,6 +288,19 @@ async def test_a_database_that_drops_all_connections_costs_no_message_and_no_dou
     assert await office.counts(campaign_id) == {"sent": 200}
     assert max(received(smtp_server).values()) == 1
     assert len(received(smtp_server)) == 200
+
+
+async def test_a_ledger_whose_connection_has_died_unnoticed_asks_for_the_same_entry_again(office: Office) -> None:
+    class Dead:
+        async def fetch(self, *_: object) -> None:
+            raise asyncpg.InternalClientError("cannot switch to state 12; another operation (2) is in progress")
+
+    async with SqlLedger(office.container.engine, horizon_seconds=60).page() as page:
+        await page.write(Entry([], []))
+        page._driver = Dead()  # type: ignore[assignment]
+        with pytest.raises(TransientError):
+            await page.write(Entry([], []))
+        assert (await page.write(Entry([], []))).opened == []
 
 
 async def test_a_batch_that_takes_longer_than_its_lease_is_not_taken_over_while_its_worker_lives(

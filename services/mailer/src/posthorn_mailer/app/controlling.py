@@ -112,8 +112,8 @@ class ControllingSends:
             # Nobody is at it, so what is still open was opened by a holder that died.
             await uow.deliveries.relabel(replace(batch, lease_epoch=batch.lease_epoch + 1))
             await uow.deliveries.cancel(batch)
-            await report(uow, batch, self._clock)
             work = await uow.deliveries.open_work(batch)
+            await report(uow, batch, self._clock)
             if work.pending or work.sending or work.deferred:
                 return False
             await uow.batches.close(batch.id, done=True, not_before_seconds=None)

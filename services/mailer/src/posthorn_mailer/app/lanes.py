@@ -21,6 +21,7 @@ from posthorn_common.clock import Clock
 from posthorn_common.errors import TransientError
 from posthorn_common.events import event
 from posthorn_contracts.mailer.v1 import ContactSuppressed, ContactSuppressedData
+from posthorn_mailer.app.leases import Lease
 from posthorn_mailer.app.metrics import DELIVERIES, LEASE_LOST, OPEN
 from posthorn_mailer.app.outages import Outage, OutagePauses
 from posthorn_mailer.app.ports import (
@@ -37,7 +38,7 @@ from posthorn_mailer.app.ports import (
     Opening,
     Recipient,
 )
-from posthorn_mailer.app.ports_transport import MailTransport, OutgoingMessage, RelayLimiter
+from posthorn_mailer.app.ports_transport import MailTransport, OutgoingMessage, RelayLimiter, Withdrawn
 from posthorn_mailer.domain.deliveries import Backoff, DeliveryState, settle
 from posthorn_mailer.domain.relays import Relay
 from posthorn_mailer.domain.replies import MAX_TEXT_CHARACTERS, Attempt, classify
@@ -75,6 +76,7 @@ class HeldBatch:
     """A leased batch at work. `over` is set when nothing of it is open any more and nothing will be opened."""
 
     batch: Batch
+    lease: Lease
     letter: Letter
     waiting: deque[Recipient]
     halt: Halt | None = None
@@ -319,12 +321,18 @@ class Lane:
             )
             return _closing(turn, DeliveryState.FAILED, cause="content", reply="The message could not be made.")
         try:
-            attempt = await self._parts.transport.send(self.relay, message)
+            # Whoever has leased the batch after us has put this delivery in doubt, and somebody may have decided about
+            # it: a process that was frozen must not go on as if no time had passed.
+            attempt = await self._parts.transport.send(self.relay, message, turn.held.lease.holds)
+            return self._judge(turn, opened, attempt)
+        except Withdrawn:
+            log.warning("handover_withdrawn", batch_id=str(turn.held.batch.id))
+            turn.held.halt_for(Halt.LEASE_LOST)
+            return _closing(turn, DeliveryState.PENDING, counted=False)
         except Exception:
             # The transport promises not to raise; what it had said to the relay by then is unknown.
             log.exception("transport_broke", relay_id=str(self.relay.id))
             return _closing(turn, DeliveryState.AMBIGUOUS, cause="relay", reply="The attempt ended without a result.")
-        return self._judge(turn, opened, attempt)
 
     def _judge(self, turn: _Turn, opened: Opened, attempt: Attempt) -> Closing:
         verdict = classify(attempt)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
@@ -22,14 +23,28 @@ class OutgoingMessage:
     content: bytes
 
 
+MayGo = Callable[[], bool]
+"""Whether a message may still be handed over. Asked before MAIL FROM, and again before the content leaves."""
+
+
+def always() -> bool:
+    """Let a message go whatever happens."""
+    return True
+
+
+class Withdrawn(Exception):
+    """The message must not go any more, and has certainly not gone."""
+
+
 class MailTransport(Protocol):
     """Hands messages to relays."""
 
-    async def send(self, relay: Relay, message: OutgoingMessage) -> Attempt:
+    async def send(self, relay: Relay, message: OutgoingMessage, may_go: MayGo = always) -> Attempt:
         """Hand over one message and return how far it came and what the relay replied to it.
 
-        Returns within the timeouts of SMTP whatever the relay does, and raises nothing but CancelledError. No more
-        connections than `relay.max_connections` are open to one relay at the same time; further calls wait.
+        Returns within the timeouts of SMTP whatever the relay does, and raises nothing but CancelledError, and
+        Withdrawn where `may_go` has said no. No more connections than `relay.max_connections` are open to one relay at
+        the same time; further calls wait.
         """
         ...
 

@@ -17,6 +17,7 @@ from posthorn_common.transient import is_transient
 from posthorn_contracts.mailer.v1 import SendImpeded, SendImpededData
 from posthorn_mailer.app.doorbell import Doorbell
 from posthorn_mailer.app.lanes import BlankLetter, Halt, HeldBatch, Lane
+from posthorn_mailer.app.leases import Lease, Uptime
 from posthorn_mailer.app.metrics import BATCHES, HELD, LEASE_LOST
 from posthorn_mailer.app.ports import (
     Batch,
@@ -58,6 +59,7 @@ class _Claimed:
     """A batch that was leased, with what is needed to send it."""
 
     batch: Batch
+    lease: Lease
     send: Send
     letter: Letter | None
     content: str | None
@@ -76,6 +78,7 @@ class SendingBatches:
         doorbell: Doorbell,
         policy: WorkerPolicy,
         clock: Clock,
+        uptime: Uptime,
         new_lane: Callable[[Relay, SendingBatches], Lane],
     ) -> None:
         self._new_unit_of_work = new_unit_of_work
@@ -84,6 +87,7 @@ class SendingBatches:
         self._doorbell = doorbell
         self._policy = policy
         self._clock = clock
+        self._uptime = uptime
         self._new_lane = new_lane
         self._lanes: dict[UUID, Lane] = {}
         self._letters: OrderedDict[UUID, Letter] = OrderedDict()
@@ -158,19 +162,24 @@ class SendingBatches:
             if held.unreported:
                 held.unreported = False
                 async with self._new_unit_of_work() as uow:
-                    await self._report(uow, held)
+                    await self._report_passage(uow, held)
+                    await report(uow, held.batch, self._clock)
 
     async def renew_leases(self) -> None:
         """Renew the leases of all held batches; stop opening deliveries of those that are lost."""
         asked = list(self._held)
         if not asked:
             return
+        ends_at = self._uptime() + self._policy.lease_seconds
         async with self._new_unit_of_work() as uow:
             kept = await uow.batches.renew([held.batch for held in asked], self._policy.lease_seconds)
         for held in asked:
-            if (held.batch.id, held.batch.lease_epoch) not in kept and not held.closing:
+            if (held.batch.id, held.batch.lease_epoch) in kept:
+                held.lease.ends_at = ends_at
+            elif not held.closing:
                 LEASE_LOST.inc()
                 log.warning("lease_lost", batch_id=str(held.batch.id))
+                held.lease.end()
                 held.halt_for(Halt.LEASE_LOST)
         self._wake_lanes()
 
@@ -185,6 +194,8 @@ class SendingBatches:
         while True:
             try:
                 async with self._new_unit_of_work() as uow:
+                    # Whoever changes a send's deliveries from outside its batches locks the send first.
+                    await uow.sends.lock(closing.send_id)
                     if await uow.deliveries.return_late(closing.send_id, closing.number, closing.attempt_id):
                         await uow.sends.reopen(closing.send_id)
                         await uow.batches.reopen_holding(closing.send_id, closing.number)
@@ -196,6 +207,7 @@ class SendingBatches:
                 return
 
     async def _claim(self, batch_id: UUID | None) -> _Claimed | None:
+        lease = Lease(self._uptime, self._uptime() + self._policy.lease_seconds)
         async with self._new_unit_of_work() as uow:
             batch = await uow.batches.claim(
                 batch_id, owner=self._policy.owner, lease_seconds=self._policy.lease_seconds
@@ -211,7 +223,7 @@ class SendingBatches:
             sending = send.status is SendStatus.SENDING
             recipients = await uow.deliveries.recipients(batch) if sending else []
             content = await uow.sends.content(send.id) if recipients and letter is None else None
-        return _Claimed(batch, send, letter, content, recipients)
+        return _Claimed(batch, lease, send, letter, content, recipients)
 
     async def _send(self, claimed: _Claimed) -> None:
         try:
@@ -223,7 +235,7 @@ class SendingBatches:
         except RelayNotFound:
             await self._give_back(claimed, "The relay that the campaign is sent through does not exist any more.")
             return
-        held = HeldBatch(claimed.batch, letter, deque(claimed.recipients))
+        held = HeldBatch(claimed.batch, claimed.lease, letter, deque(claimed.recipients))
         if claimed.send.status is not SendStatus.SENDING:
             held.halt_for(Halt.NOT_SENDING)
         self._held.add(held)
@@ -267,7 +279,7 @@ class SendingBatches:
 
     async def _give_back(self, claimed: _Claimed, problem: str) -> None:
         """Return a batch that cannot be sent at present, and say why."""
-        held = HeldBatch(claimed.batch, BlankLetter(), deque())
+        held = HeldBatch(claimed.batch, claimed.lease, BlankLetter(), deque())
         held.halt_for(Halt.RELAY_AWAY)
         held.resume_in_seconds = _WITHOUT_RELAY_SECONDS
         held.outage = problem
@@ -278,18 +290,21 @@ class SendingBatches:
         batch = held.batch
         held.closing = True
         async with self._new_unit_of_work() as uow:
+            # Sends are locked before batches, and batches before deliveries: here as everywhere.
+            await self._report_passage(uow, held)
+            if held.outage is not None:
+                await self._report_outage(uow, batch, held.outage)
             if not await uow.batches.lock_held(batch):
                 LEASE_LOST.inc()
                 BATCHES.labels(Halt.LEASE_LOST).inc()
                 log.warning("lease_lost", batch_id=str(batch.id))
                 return
-            await self._report(uow, held)
+            # In this order: what is erased or answered in between is told here, or is work for the next holder.
             work = await uow.deliveries.open_work(batch)
+            await report(uow, batch, self._clock)
             done = not (work.pending or work.sending or work.deferred)
             pause = None if done else _pause_seconds(held, work)
             await uow.batches.close(batch.id, done=done, not_before_seconds=pause)
-            if held.outage is not None:
-                await self._report_outage(uow, batch, held.outage)
         BATCHES.labels("done" if done else held.halt or "deferred").inc()
         await self._follow_up(batch, held, pause)
 
@@ -301,8 +316,7 @@ class SendingBatches:
             await self._doorbell.sweep(batch.send_id)
         await self._doorbell.send(batch, delay_seconds=pause)
 
-    async def _report(self, uow: SendingUnitOfWork, held: HeldBatch) -> None:
-        await report(uow, held.batch, self._clock)
+    async def _report_passage(self, uow: SendingUnitOfWork, held: HeldBatch) -> None:
         if held.got_through:
             held.got_through = False
             await report_recovery(uow, held.batch, self._clock)

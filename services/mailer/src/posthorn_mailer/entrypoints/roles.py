@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import AsyncGenerator, Sequence
 
 from posthorn_common.inbox import run_inbox_purge
+from posthorn_common.jobs import watch_redis
 from posthorn_common.loops import run_every, with_advisory_lock
 from posthorn_common.runtime import Role, http_role
 from posthorn_mailer.bootstrap import Container, bootstrap
@@ -36,6 +37,9 @@ def roles(container: Container, wanted: frozenset[str]) -> list[Role]:
     if "worker" in wanted:
         found.append(Role("campaign_worker", campaign_worker(container).run))
         found.append(Role("message_worker", lambda stop: run_message_worker(container, stop)))
+        settings = container.settings
+        redis_url, environment = settings.redis_url.get_secret_value(), settings.environment
+        found.append(Role("redis_watch", lambda stop: watch_redis(redis_url, environment=environment, stop=stop)))
     if "relay" in wanted:
         found.append(Role("relay", container.relay.run))
     if "scheduler" in wanted:

@@ -22,6 +22,8 @@ from posthorn_mailer.domain.sends import SendStatus
 
 _AWAY = (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.OperatorInterventionError,
          asyncpg.InsufficientResourcesError, asyncpg.TransactionRollbackError, asyncpg.QueryCanceledError,
+         # A connection that was lost between two statements, at the wrong moment.
+         asyncpg.InternalClientError,
          SQLAlchemyError)  # fmt: skip
 
 _WRITE = """

@@ -14,7 +14,7 @@ from aiosmtplib import SMTPServerDisconnected
 from posthorn_mailer.adapters.smtp.addresses import ascii_form
 from posthorn_mailer.adapters.smtp.failures import FAILURES, Ended, what_happened
 from posthorn_mailer.adapters.smtp.settings import SmtpTimeouts
-from posthorn_mailer.app.ports_transport import OutgoingMessage
+from posthorn_mailer.app.ports_transport import MayGo, OutgoingMessage, Withdrawn
 from posthorn_mailer.domain.replies import Attempt, Stage, replied, unanswered
 
 # What must never get into a command, whatever let it through before.
@@ -37,11 +37,13 @@ class SmtpConnection:
         """Whether another message can be handed over."""
         return not self._broken and self._client.is_connected
 
-    async def deliver(self, message: OutgoingMessage) -> Attempt:
-        """Hand over one message. Raises nothing but CancelledError, which breaks the connection."""
+    async def deliver(self, message: OutgoingMessage, may_go: MayGo) -> Attempt:
+        """Hand over one message. Raises nothing but Withdrawn, and CancelledError, which breaks the connection."""
+        if not may_go():
+            raise Withdrawn
         self.messages += 1
         try:
-            return await self._deliver(message)
+            return await self._deliver(message, may_go)
         except Ended as end:
             if self.usable and end.attempt.stage in (Stage.RCPT, Stage.DATA):
                 await self._reset()
@@ -68,7 +70,7 @@ class SmtpConnection:
                 await self._client.execute_command(b"QUIT", timeout=self._timeouts.quit)
         self.abort()
 
-    async def _deliver(self, message: OutgoingMessage) -> Attempt:
+    async def _deliver(self, message: OutgoingMessage, may_go: MayGo) -> Attempt:
         timeouts = self._timeouts
         mail, rcpt = self._envelope(message)
         content = _stuffed(message.content)
@@ -76,6 +78,8 @@ class SmtpConnection:
         await self._command(Stage.RCPT, rcpt, seconds=timeouts.rcpt)
         await self._command(Stage.DATA, b"DATA", seconds=timeouts.data, expected=3)
         protocol = self._client.protocol
+        if not may_go():
+            raise Withdrawn  # which breaks the connection: the relay waits for content, and nothing else can follow
         try:
             if protocol is None:
                 raise SMTPServerDisconnected("lost")

@@ -14,7 +14,7 @@ from posthorn_mailer.adapters.smtp.dialling import Dialling, open_connection
 from posthorn_mailer.adapters.smtp.failures import Ended
 from posthorn_mailer.adapters.smtp.pool import RelayPool
 from posthorn_mailer.adapters.smtp.settings import ReuseLimits, SmtpTimeouts
-from posthorn_mailer.app.ports_transport import OutgoingMessage
+from posthorn_mailer.app.ports_transport import MayGo, OutgoingMessage, Withdrawn, always
 from posthorn_mailer.domain.relays import Relay
 from posthorn_mailer.domain.replies import Attempt, Stage, unanswered
 
@@ -45,12 +45,14 @@ class SmtpMailTransport:
         self._reuse = reuse or ReuseLimits()
         self._pools: dict[_PoolKey, RelayPool] = {}
 
-    async def send(self, relay: Relay, message: OutgoingMessage) -> Attempt:
+    async def send(self, relay: Relay, message: OutgoingMessage, may_go: MayGo = always) -> Attempt:
         """Hand over one message; see MailTransport.send."""
         pool = self._pool(relay)
         async with pool.slots:
             try:
-                attempt = await self._send(relay, pool, message)
+                attempt = await self._send(relay, pool, message, may_go)
+            except Withdrawn:
+                raise
             except Exception as error:  # a defect of ours must not leave the caller without an answer
                 log.exception("smtp_client_failed", relay_id=str(relay.id))
                 # What was under way is unknown, so nothing may be assumed about it.
@@ -85,10 +87,10 @@ class SmtpMailTransport:
         for pool in pools:
             await pool.closed()
 
-    async def _send(self, relay: Relay, pool: RelayPool, message: OutgoingMessage) -> Attempt:
+    async def _send(self, relay: Relay, pool: RelayPool, message: OutgoingMessage, may_go: MayGo) -> Attempt:
         connection = pool.take()
         if connection is not None:
-            attempt = await self._deliver(connection, pool, message)
+            attempt = await self._deliver(connection, pool, message, may_go)
             if not _was_closed_while_idle(connection, attempt):
                 return attempt
         try:
@@ -100,12 +102,12 @@ class SmtpMailTransport:
             log.exception("smtp_client_failed", relay_id=str(relay.id))
             return unanswered(Stage.CONNECT, f"Our own error: {type(error).__name__}")
         _CONNECTIONS.labels("opened").inc()
-        return await self._deliver(connection, pool, message)
+        return await self._deliver(connection, pool, message, may_go)
 
     @staticmethod
-    async def _deliver(connection: SmtpConnection, pool: RelayPool, message: OutgoingMessage) -> Attempt:
+    async def _deliver(connection: SmtpConnection, pool: RelayPool, message: OutgoingMessage, may_go: MayGo) -> Attempt:
         try:
-            return await connection.deliver(message)
+            return await connection.deliver(message, may_go)
         finally:
             pool.give_back(connection)
 
