@@ -12,7 +12,7 @@ from structlog.contextvars import bound_contextvars, get_contextvars
 
 from posthorn_common.clock import new_id
 from posthorn_common.errors import TransientError
-from posthorn_common.jobs import BullJobQueue, UnsafeRedis, WorkerEnded, check_redis
+from posthorn_common.jobs import BullJobQueue, UnsafeRedis, WorkerEnded, check_redis, watch_redis
 
 from .support import eventually
 
@@ -249,6 +249,22 @@ async def test_a_redis_that_may_lose_jobs_is_refused_in_production_only(own_valk
     await check_redis(own_valkey.url, environment="development")
     with pytest.raises(UnsafeRedis, match=r"maxmemory-policy is allkeys-lru.*appendonly is off"):
         await check_redis(own_valkey.url, environment="production")
+
+
+async def test_a_redis_that_is_away_is_waited_for_and_an_unsafe_one_ends_the_process(own_valkey, monkeypatch):
+    monkeypatch.setattr("posthorn_common.jobs.server._RETRY_SECONDS", 0.05)
+    own_valkey.stop()
+    stop = asyncio.Event()
+    watching = asyncio.create_task(watch_redis(own_valkey.url, environment="production", stop=stop))
+    await asyncio.sleep(0.5)
+    assert not watching.done()
+    own_valkey.start()
+    stop.set()
+    await watching
+    async with redis.Redis.from_url(own_valkey.url) as client:
+        await client.config_set("maxmemory-policy", "allkeys-lru")
+    with pytest.raises(UnsafeRedis):
+        await watch_redis(own_valkey.url, environment="production", stop=asyncio.Event())
 
 
 async def _idle(queue) -> bool:

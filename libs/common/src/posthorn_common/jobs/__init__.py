@@ -6,7 +6,7 @@ when a worker looks; `docs/adr/0002-redis-jobs-are-doorbells.md` says why.
 
 from posthorn_common.jobs.bull import BullJobQueue, WorkerEnded
 from posthorn_common.jobs.ports import JobCounts, JobHandler, JobQueue, ReceivedJob
-from posthorn_common.jobs.server import UnsafeRedis, check_redis
+from posthorn_common.jobs.server import UnsafeRedis, check_redis, watch_redis
 
 __all__ = [
     "BullJobQueue",
@@ -17,4 +17,5 @@ __all__ = [
     "UnsafeRedis",
     "WorkerEnded",
     "check_redis",
+    "watch_redis",
 ]

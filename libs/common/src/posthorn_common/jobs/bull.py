@@ -84,7 +84,9 @@ class BullJobQueue:
                 case "waiting" | "prioritized" | "active":
                     return
                 case "delayed" if delay_seconds == 0:
-                    await self._queue.backend.promote(job_id)
+                    # BullMQ raises this for a job that has become due, and perhaps been taken, since it was looked at.
+                    with contextlib.suppress(TypeError):
+                        await self._queue.backend.promote(job_id)
                     return
                 case "delayed":
                     return

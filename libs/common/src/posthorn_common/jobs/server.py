@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import redis.asyncio as redis
 import structlog
 from prometheus_client import Gauge
 from redis.exceptions import RedisError
 
 from posthorn_common.errors import TransientError
+from posthorn_common.loops import stops_within
 
 log = structlog.get_logger(__name__)
 
@@ -15,6 +18,8 @@ _SAFE = Gauge(
     "posthorn_redis_safe", "1 if Redis evicts nothing and keeps an append-only file, 0 if not, NaN if not checked."
 )
 _SAFE.set(float("nan"))
+_CHECK_SECONDS = 60.0
+_RETRY_SECONDS = 5.0
 
 
 class UnsafeRedis(Exception):
@@ -41,3 +46,18 @@ async def check_redis(redis_url: str, *, environment: str) -> None:
         log.warning("redis_unsafe", problems=problems)
         if environment == "production":
             raise UnsafeRedis("; ".join(problems))
+
+
+async def watch_redis(redis_url: str, *, environment: str, stop: asyncio.Event) -> None:
+    """Check Redis every minute until `stop` is set; while it is away wait for it.
+
+    Raises UnsafeRedis in the environment `production`: let it end the process.
+    """
+    while not stop.is_set():
+        pause = _CHECK_SECONDS
+        try:
+            await check_redis(redis_url, environment=environment)
+        except TransientError as error:
+            log.warning("redis_not_checked", error=str(error))
+            pause = _RETRY_SECONDS
+        await stops_within(stop, pause)

@@ -12,7 +12,7 @@ from posthorn_campaigns.entrypoints.http.app import build_app
 from posthorn_campaigns.entrypoints.jobs import run_import_jobs
 from posthorn_campaigns.settings import Settings
 from posthorn_common.inbox import run_inbox_purge
-from posthorn_common.jobs import check_redis
+from posthorn_common.jobs import watch_redis
 from posthorn_common.loops import run_every
 from posthorn_common.runtime import Role, http_role
 
@@ -33,8 +33,9 @@ async def start(settings: Settings, wanted: frozenset[str]) -> AsyncGenerator[Se
             subscribe(container.bus, container.following_sends)
             roles.append(Role("consumer", container.bus.run))
         if "worker" in wanted:
-            await check_redis(settings.redis_url.get_secret_value(), environment=settings.environment)
             roles.append(Role("worker", lambda stop: run_import_jobs(container, stop)))
+            redis_url, environment = settings.redis_url.get_secret_value(), settings.environment
+            roles.append(Role("redis_watch", lambda stop: watch_redis(redis_url, environment=environment, stop=stop)))
         if "relay" in wanted:
             roles.append(Role("relay", container.relay.run))
         if "scheduler" in wanted:
