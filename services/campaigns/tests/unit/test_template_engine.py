@@ -281,6 +281,31 @@ def test_where_inlining_could_change_the_message_it_stays_as_it_is(html: str) ->
     assert inline_css(html) == html
 
 
+def _sheet(css: str, elements: int) -> str:
+    return f"<style>{css}</style>" + "<p>x</p>" * elements
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        _sheet(",".join(["p"] * 100_000) + "{ color: red }", 20_000),
+        _sheet("p { background: url(" + "x" * 100_000 + ") }", 20_000),
+        _sheet("p {" + "".join(f"x{number}:1;" for number in range(10_000)) + "}", 20_000),
+        _sheet("p:has(~ b) { color: red }", 20_000),
+        _sheet(r"p:h\61s(~ b) { color: red }", 20_000),
+        _sheet("p { color: red }" + "x" * 300_000, 1_000),
+    ],
+    ids=["selectors", "values", "properties", "has", "has_escaped", "no_property"],
+)
+def test_style_sheets_made_to_be_expensive_are_not_inlined(html: str) -> None:
+    assert inline_css(html) == html
+
+
+def test_where_styles_would_make_a_message_too_large_it_stays_as_it_is() -> None:
+    html = _sheet("p { background: url(" + "x" * 10_000 + ") }", 100)
+    assert inline_css(html) == html
+
+
 def test_nothing_is_loaded(tmp_path: Any) -> None:
     secret = tmp_path / "secret.css"
     secret.write_text("p { color: rebeccapurple }")
@@ -404,10 +429,12 @@ def test_comments_are_dropped() -> None:
 
 
 @pytest.mark.parametrize(
-    "piece", ["<", "<!", "<!--", '<a b="', "</", "{ ", "<style>", "&#", "<p {% raw %}{% endraw %}"]
+    "piece",
+    ["<", "<!", "<!--", '<a b="', "</", "{ ", "<style>", "&#", "<p {% raw %}{% endraw %}", " ", "/", " /", "\n=", "x "],
 )
-def test_broken_html_takes_no_time_to_speak_of(piece: str) -> None:
-    html = (piece * 60_000)[:100_000] + "{{ unsubscribe_url }}"
+@pytest.mark.parametrize("before", ["", "<a", "<a b", "<style>p{a:b}"])
+def test_broken_html_takes_no_time_to_speak_of(before: str, piece: str) -> None:
+    html = before + (piece * 250_000)[:500_000] + "{{ unsubscribe_url }}"
     try:
         prepared(html)
     except TemplateInvalid as error:

@@ -12,11 +12,22 @@ import css_inline
 
 from posthorn_campaigns.adapters.templates.lexer import MARKER, OPEN, Code, Kind, Protected, protect
 from posthorn_campaigns.adapters.templates.markup import VOID, Part, Stretch, stretches
+from posthorn_common.templating import MAX_SOURCE_BYTES
 
 # Styles stay in place for what cannot be inlined: media queries, :hover.
 _INLINER = css_inline.CSSInliner(keep_style_tags=True, load_remote_stylesheets=False)
-# Matching costs about a microsecond per rule and element.
-_MAX_MATCHES = 1_000_000
+# Limits to what a style sheet may cost. Each is several times what a large newsletter needs, and about a second's work.
+_MAX_MATCHES = 3_000_000
+"""Selectors times elements."""
+_MAX_WRITTEN = 32 * 1024 * 1024
+"""Characters, if each element got all there is."""
+_MAX_MERGES = 1_000_000_000
+"""Comparisons of properties, if all rules applied to all elements."""
+_MAX_REOPENED = 1_000_000
+"""Formatting elements that parsers open anew."""
+# `:has()` searches around each element, so that its cost grows with the square of the document. Names may be escaped.
+_SEARCHING = re.compile(r":has\(|:[\w-]*\\[\w\\\s-]*\(", re.IGNORECASE)
+_PIECE = re.compile(r"([^{};:]*+)([{};:]|\Z)")
 _MAY_STAY_OPEN = frozenset(
     "p li dt dd tr td th tbody thead tfoot option optgroup colgroup html body head".split()  # noqa: SIM905
 )
@@ -37,22 +48,37 @@ def inline_css(source: str) -> str:
         inlined = _INLINER.inline(_hidden(protected, found, prefix))
     except css_inline.InlineError:
         return source  # the author's CSS is not for us to judge
+    if len(inlined) > MAX_SOURCE_BYTES:
+        return source
     return _restored(protected, found, inlined, prefix) or source
 
 
 def _can_be_inlined(protected: Protected, found: list[Stretch]) -> bool:
     styles = [protected.text[item.start : item.end] for item in found if item.part is Part.RAW and item.name == "style"]
-    rules = sum(style.count("{") for style in styles)
-    tags = sum(item.part is Part.START for item in found)
+    elements = sum(item.part is Part.START for item in found)
     conditional = any(
         protected.codes[int(marker[1])].kind is Kind.STATEMENT for style in styles for marker in MARKER.finditer(style)
     )
     computed_tag = re.search(f"</?{OPEN}", protected.text)
     return (
-        0 < rules * tags <= _MAX_MATCHES
+        _is_affordable("".join(styles), elements)
         and not conditional
         and computed_tag is None
         and _blocks_hold_whole_elements(protected, found)
+    )
+
+
+def _is_affordable(css: str, elements: int) -> bool:
+    """Whether there are rules, and applying them takes reasonable time and memory, whatever they are."""
+    if "{" not in css or _SEARCHING.search(css):
+        return False
+    selectors = css.count("{") + css.count(",")
+    declarations = css.count(":")
+    properties = len({piece.strip() for piece, end in _PIECE.findall(css) if end == ":"})
+    return (
+        selectors * elements <= _MAX_MATCHES
+        and len(css) * elements <= _MAX_WRITTEN
+        and declarations * properties * elements <= _MAX_MERGES
     )
 
 
@@ -85,7 +111,7 @@ class _Nesting:
         # Parsers open formatting elements anew in each paragraph: a small source can become a huge document.
         self._work += sum(other in _FORMATTING for other in self._open)
         self._open.append(name)
-        return len(self._open) <= _MAX_DEPTH and self._work <= _MAX_MATCHES
+        return len(self._open) <= _MAX_DEPTH and self._work <= _MAX_REOPENED
 
     def close(self, name: str) -> bool:
         while self._open and self._open[-1] != name and self._open[-1] in _MAY_STAY_OPEN:

@@ -13,8 +13,8 @@ VOID = frozenset(
 _RAW_TEXT = frozenset({"style", "script", "title", "textarea", "xmp", "iframe", "noembed", "noframes"})
 # Each alternative eats as far as it can when its end is missing: nothing is looked at twice.
 _MARKUP = re.compile(r"<!--.*?(?:-->|\Z)|<[!?][^>]*(?:>|\Z)|<(/?)([a-zA-Z][^\s/>\ue000]*)", re.DOTALL)
-_ATTRIBUTE = re.compile(r"""[\s/]*([^\s/>=]+)(?:\s*=\s*("[^"]*"|'[^']*'|[^\s>"'][^\s>]*))?""")
-_TAG_END = re.compile(r"[\s/]*>")
+_NEXT = re.compile(r"[^\s/]")
+_ATTRIBUTE = re.compile(r"""([^\s/>=]++)(?:\s*+=\s*+("[^"]*"|'[^']*'|[^\s>"'][^\s>]*+))?""")
 
 
 class Part(Enum):
@@ -82,10 +82,10 @@ def _tag(html: str, found: re.Match[str]) -> Stretch:
     name = found[2].lower()
     attributes: list[Attribute] = []
     position = found.end()
-    while position < len(html):
-        if end := _TAG_END.match(html, position):
-            position = end.end()
-            break
+    while following := _NEXT.search(html, position):
+        position = following.start()
+        if following[0] == ">":
+            return Stretch(part, found.start(), position + 1, name, tuple(attributes))
         item = _ATTRIBUTE.match(html, position)
         if item is None:
             position += 1  # a stray character, as browsers skip it
@@ -94,4 +94,4 @@ def _tag(html: str, found: re.Match[str]) -> Stretch:
             value = item[2][1:-1] if item[2][0] in "\"'" else item[2]
             attributes.append(Attribute(item[1].lower(), value, item.start(2), item.end(2)))
         position = item.end()
-    return Stretch(part, found.start(), position, name, tuple(attributes))
+    return Stretch(part, found.start(), len(html), name, tuple(attributes))

@@ -130,14 +130,8 @@ class _Writer:
 
     def text(self) -> str:
         """Return the template."""
-        merged: list[str | Code] = []
-        for part in self._parts:
-            if isinstance(part, str) and merged and isinstance(merged[-1], str):
-                merged[-1] += part
-            else:
-                merged.append(part)
         # A brace that was text in the HTML must not become code here.
-        texts = (part.replace("{", '{{ "{" }}') if isinstance(part, str) else part.text for part in merged)
+        texts = (part.replace("{", '{{ "{" }}') if isinstance(part, str) else part.text for part in self._parts)
         return "".join(texts).rstrip() + "\n"
 
     def _literal(self, text: str) -> None:
