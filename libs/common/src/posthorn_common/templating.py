@@ -53,7 +53,10 @@ class Template:
             raise _problem(error) from None
 
     def render(self, context: Mapping[str, Any]) -> str:
-        """Return the text. Raises TemplateProblem; `template_too_expensive` when the fuel runs out."""
+        """Return the text. Raises TemplateProblem; `template_too_expensive` when the fuel runs out.
+
+        For several templates with one context, make that `visible` once.
+        """
         try:
             text: str = self._environment.render_template(_NAME, **_plain(context))
         except (minijinja.TemplateError, UnicodeError) as error:
@@ -63,6 +66,12 @@ class Template:
         if len(text) > MAX_OUTPUT_BYTES:
             raise TemplateProblem("template_output_too_large", "renders to more than 2 MiB", None)
         return text
+
+
+def visible(context: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a context as templates may see it. `render` does the same with what is not made visible yet."""
+    seen: Mapping[str, Any] = _plain(context)
+    return seen
 
 
 class _Absent:
@@ -96,9 +105,15 @@ for _name in set(dir(dict)) - set(vars(_Fields)):
         setattr(_Fields, _name, _Absent())
 
 
+_AS_THEY_ARE = (str, _Fields)
+_MAPPINGS = (dict, Mapping)  # a dictionary is told much faster by its own class
+
+
 def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return _Fields({name: item if type(item) is str else _plain(item) for name, item in value.items()})
+    if isinstance(value, _AS_THEY_ARE):
+        return value
+    if isinstance(value, _MAPPINGS):
+        return _Fields({name: item if isinstance(item, str) else _plain(item) for name, item in value.items()})
     if isinstance(value, list | tuple):
         return tuple(_plain(item) for item in value)
     return value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from posthorn_common.templating import MAX_SOURCE_BYTES, Template, TemplateProblem
+from posthorn_common.templating import MAX_SOURCE_BYTES, Template, TemplateProblem, visible
 
 
 def render(source: str, *, html: bool = True, **context: object) -> str:
@@ -80,6 +80,13 @@ def test_a_field_that_is_missing_prints_nothing_whatever_its_name() -> None:
 def test_mappings_and_lists_can_be_walked_through() -> None:
     source = "{% for k, v in x|items %}{{ k }}={{ v|join('+') }} {% endfor %}{{ x.items()|length }} {{ x|tojson }}"
     assert render(source, html=False, x={"a": [1, 2], "b": [3]}) == 'a=1+2 b=3 2 {"a": [1, 2], "b": [3]}'
+
+
+def test_a_context_that_was_made_visible_serves_several_templates() -> None:
+    context = visible({"x": {"a": 1, "list": [{"b": "<"}]}})
+    assert visible(context) is context
+    assert render("{{ x.pop }}{{ x.list[0].pop }}{{ x.list[0].b }}", **context) == "&lt;"
+    assert Template("{{ x.pop }}{{ x.a }}", html=False).render(context) == "1"
 
 
 @pytest.mark.parametrize("source", ["{{ ('a' * 2000000000)|length }}", "{{ (x.b * 1000000000)|length }}"])
