@@ -18,6 +18,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from posthorn_common.clock import new_id
+from posthorn_common.templating import MAX_SOURCE_BYTES
 from posthorn_contracts.campaigns.internal_v1 import CampaignContent
 from posthorn_contracts.recipient_tokens import RecipientToken
 from posthorn_mailer.adapters.mime import Personal, Sender, Skeleton, one_line
@@ -130,6 +131,54 @@ def test_links_carry_the_recipients_token_and_are_not_escaped() -> None:
     assert message["List-Unsubscribe"] == f"<https://x.test/u/{token}>"
     assert message["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
     assert message["Message-ID"] == f"<{reader.contact_id.hex}.{source.campaign_id.hex}@example.com>"
+
+
+def test_links_are_right_wherever_a_template_has_them() -> None:
+    link, reader = "{{ posthorn_link(3)|safe }}", recipient(names=["Ada", "Alan"], first_name="Grace")
+    loop = f"{{% for name in contact.names %}}{{{{ name }}}} has been told of {link} before.\n{{% endfor %}}"
+    computed = "{% set number = 2 %}{{ posthorn_link(number + 1) }} {{ posthorn_link(3)|length }} {{ unsubscribe_url }}"
+    source = content(subject="{{ contact.first_name }} {{ unsubscribe_url }}", text=loop + computed, html=f"{link}\r\n")
+    token = RecipientToken(source.campaign_id, reader.contact_id).sign(SECRET)
+    click = f"https://x.test/t/c/{token}/3"
+    message = parsed(letter(source).compose(reader, DATED).content)
+    assert body(message, "plain") == (
+        f"Ada has been told of {click} before.\nAlan has been told of {click} before.\n"
+        f"{click} {len(click)} https://x.test/u/{token}"
+    )
+    assert body(message, "html") == f"{click}\n"
+    assert message["Subject"] == f"Grace https://x.test/u/{token}"
+
+
+def test_a_source_near_its_largest_size_keeps_its_links() -> None:
+    source, reader = content(text=" " * (MAX_SOURCE_BYTES - 300) + "{{ posthorn_link(3)|safe }}\n" * 10), recipient()
+    token = RecipientToken(source.campaign_id, reader.contact_id).sign(SECRET)
+    message = parsed(letter(source).compose(reader, DATED).content)
+    assert body(message, "plain").count(f"https://x.test/t/c/{token}/3\n") == 10
+
+
+def test_a_link_in_raw_text_is_not_made() -> None:
+    raw = "{% raw %}{{ posthorn_link(3) }}{% endraw %}"
+    message = parsed(letter(content(text=raw)).compose(recipient(), DATED).content)
+    assert body(message, "plain") == "{{ posthorn_link(3) }}"
+
+
+@given(
+    values=st.lists(text, max_size=5),
+    literals=st.lists(
+        st.sampled_from(["<p>A paragraph of some length.</p>\n", " short ", "ünd so weiter und so fort, "])
+    ),
+)
+def test_what_is_sent_is_what_the_template_says(values: list[str], literals: list[str]) -> None:
+    source = "".join(
+        f"{literal}{{% if contact.values[{number}] %}}{{{{ contact.values[{number}] }}}}{{% endif %}}"
+        for number, literal in enumerate(literals)
+    )
+    shown = [value.encode("utf-8", "replace").decode() for value in values]
+    made = letter(content(text=source)).compose(recipient(values=shown), DATED)
+    padded = [*shown, *[""] * len(literals)]
+    assert body(parsed(made.content), "plain") == normalised(
+        "".join(literal + value for literal, value in zip(literals, padded, strict=False))
+    )
 
 
 @given(first_name=text)

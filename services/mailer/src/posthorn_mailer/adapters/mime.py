@@ -7,13 +7,15 @@ encoder, so nothing in it can begin another header.
 
 from __future__ import annotations
 
-import base64
 import binascii
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from functools import lru_cache
+
+from posthorn_mailer.adapters.quoted_printable import quoted_printable
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 _ATOMS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?: [A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*\Z")
@@ -51,8 +53,16 @@ class Personal:
 class Skeleton:
     """The shared parts of a campaign's messages."""
 
-    def __init__(self, sender: Sender) -> None:
-        """`sender.boundary` must contain `=_`, which quoted-printable text never does."""
+    def __init__(
+        self,
+        sender: Sender,
+        *,
+        encode_text: Callable[[str], bytes] = quoted_printable,
+        encode_html: Callable[[str], bytes] = quoted_printable,
+    ) -> None:
+        """`sender.boundary` must contain `=_`, which quoted-printable never does, and that the encoders must return."""
+        self._encode_text = encode_text
+        self._encode_html = encode_html
         boundary = sender.boundary
         shared = [f"From: {_mailbox(sender.name, sender.email)}"]
         if sender.reply_to:
@@ -74,7 +84,7 @@ class Skeleton:
         own = (
             f"To: {one_line(personal.to)}\r\n"
             f"{_subject(personal.subject)}\r\n"
-            f"Date: {_date(personal.dated)}\r\n"
+            f"Date: {_date(int(personal.dated.timestamp()))}\r\n"
             f"Message-ID: <{personal.message_id}>\r\n"
             f"List-Unsubscribe: <{personal.unsubscribe_url}>\r\n"
         ).encode()
@@ -83,9 +93,9 @@ class Skeleton:
                 self._head,
                 own,
                 self._middle,
-                quoted_printable(personal.text),
+                self._encode_text(personal.text),
                 self._between,
-                quoted_printable(personal.html),
+                self._encode_html(personal.html),
                 self._tail,
             )
         )
@@ -96,30 +106,24 @@ def one_line(text: str) -> str:
     return _CONTROL.sub(" ", text).strip()
 
 
-def quoted_printable(text: str) -> bytes:
-    """Return the text in UTF-8 as quoted-printable (RFC 2045 §6.7), with CRLF line ends."""
-    raw = text.replace("\r\n", "\n").replace("\r", "\n").encode("utf-8", "replace")
-    return binascii.b2a_qp(raw, istext=True).replace(b"\n", b"\r\n")
-
-
 def encoded_words(text: str, *, indent: int) -> str:
     """Return the text as RFC 2047 encoded words, one to a line; the first line has `indent` characters before it."""
+    raw = text.encode("utf-8", "replace")
     words: list[str] = []
-    chunk = bytearray()
-    # The first line is shorter, and a character is never split between words.
-    room = max(_WORD_BYTES - (indent * 3 + 3) // 4, 9)
-    for character in text:
-        encoded = character.encode("utf-8", "replace")
-        if len(chunk) + len(encoded) > room:
-            words.append(_word(chunk))
-            chunk, room = bytearray(), _WORD_BYTES
-        chunk += encoded
-    words.append(_word(chunk))
+    # The first line is shorter.
+    start, room = 0, max(_WORD_BYTES - (indent * 3 + 3) // 4, 9)
+    while start < len(raw) - room:
+        end = start + room
+        while raw[end] & 0xC0 == 0x80:  # a character is never split between words
+            end -= 1
+        words.append(_word(raw[start:end]))
+        start, room = end, _WORD_BYTES
+    words.append(_word(raw[start:]))
     return "\r\n ".join(words)
 
 
-def _word(chunk: bytearray) -> str:
-    return f"=?utf-8?b?{base64.b64encode(chunk).decode()}?="
+def _word(chunk: bytes) -> str:
+    return f"=?utf-8?b?{binascii.b2a_base64(chunk, newline=False).decode()}?="
 
 
 def _subject(text: str) -> str:
@@ -165,5 +169,5 @@ def _part_head(boundary: str, subtype: str) -> str:
 
 
 @lru_cache(maxsize=64)
-def _date(moment: datetime) -> str:
-    return format_datetime(moment.astimezone(UTC).replace(microsecond=0))
+def _date(seconds: int) -> str:
+    return format_datetime(datetime.fromtimestamp(seconds, UTC))

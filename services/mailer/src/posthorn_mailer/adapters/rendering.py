@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import hmac
+import re
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 import minijinja
 import orjson
 from email_validator import EmailNotValidError, validate_email
 from pydantic import ValidationError
 
-from posthorn_common.templating import Template, TemplateProblem
+from posthorn_common.templating import MAX_SOURCE_BYTES, Template, TemplateProblem, visible
 from posthorn_contracts.campaigns.internal_v1 import CampaignContent
 from posthorn_contracts.recipient_tokens import RecipientToken
 from posthorn_mailer.adapters.mime import Personal, Sender, Skeleton
+from posthorn_mailer.adapters.quoted_printable import SharedText
 from posthorn_mailer.app.ports import CompositionFailed, Recipient
 from posthorn_mailer.app.ports_transport import OutgoingMessage
+
+# As campaigns writes tracked links.
+_LINK = re.compile(r"\{\{ ?posthorn_link\((0|[1-9][0-9]{0,8})\)(?:\|safe)? ?\}\}")
+_RAW = re.compile(r"\{%[-+]?\s*raw")
+_TAG = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\}", re.DOTALL)
+_SHARED = re.compile(r"\{\{ ?(posthorn_unsubscribe_url|unsubscribe_url|posthorn_open_pixel)(?:\|safe)? ?\}\}")
+_TOKEN_CHARACTERS = 66
 
 
 class TemplatePrinter:
@@ -37,18 +50,34 @@ class TemplatePrinter:
 
 
 class TemplateLetter:
-    """See the port Letter. Not for several threads: a message's links are made by its current recipient's token."""
+    """See the port Letter.
+
+    Templates see a mark where links have the recipient's token, which is put in when all else is done. So links are the
+    same for everybody, and what is the same for everybody is encoded once.
+    """
 
     def __init__(self, content: CampaignContent, *, public_base: str, link_secret: bytes) -> None:
-        self._content = content
-        self._public_base = public_base
+        self._campaign_id = content.campaign_id
         self._link_secret = link_secret
-        self._click_base = ""
+        self._mark = _mark(content.campaign_id, link_secret)
+        self._mark_bytes = self._mark.encode()
+        self._unsubscribe_base = f"{public_base}/u/"
+        self._click_base = f"{public_base}/t/c/{self._mark}/"
+        text, html = self._with_links(content.text), self._with_links(content.html)
         functions = {"posthorn_link": self._link}
         self._subject = Template(content.subject, html=False, functions=functions)
-        self._text = Template(content.text, html=False, functions=functions)
-        self._html = Template(content.html, html=True, functions=functions)
-        self._campaign = {"name": content.name}
+        self._text = Template(text, html=False, functions=functions)
+        self._html = Template(html, html=True, functions=functions)
+        # Addresses of our own making: escaping their slashes would only make them longer.
+        unsubscribe_url = minijinja.safe(self._unsubscribe_base + self._mark)
+        self._shared_context = visible(
+            {
+                "campaign": {"name": content.name},
+                "posthorn_unsubscribe_url": unsubscribe_url,
+                "unsubscribe_url": unsubscribe_url,
+                "posthorn_open_pixel": minijinja.safe(f"{public_base}/t/o/{self._mark}"),
+            }
+        )
         self._from = _ascii(content.from_email)
         self._domain = self._from.rpartition("@")[2]
         self._skeleton = Skeleton(
@@ -59,46 +88,58 @@ class TemplateLetter:
                 list_id=content.list_id,
                 feedback_id=f"{content.campaign_id.hex}:{content.organisation_id.hex}:campaign:posthorn",
                 boundary=f"=_posthorn_{content.campaign_id.hex}",
-            )
+            ),
+            encode_text=SharedText(self._literals(text), mark=self._mark).encode,
+            encode_html=SharedText(self._literals(html), mark=self._mark).encode,
         )
 
     def compose(self, recipient: Recipient, dated: datetime) -> OutgoingMessage:
         """Return the message for a recipient. Raises CompositionFailed."""
-        campaign_id = self._content.campaign_id
-        token = RecipientToken(campaign_id, recipient.contact_id).sign(self._link_secret)
+        token = RecipientToken(self._campaign_id, recipient.contact_id).sign(self._link_secret)
         to = _ascii(recipient.email)
-        unsubscribe_url = f"{self._public_base}/u/{token}"
-        self._click_base = f"{self._public_base}/t/c/{token}/"
-        context = self._context(recipient, token, unsubscribe_url)
+        context = visible({**self._shared_context, "contact": orjson.loads(recipient.fields)})
         try:
             content = self._skeleton.message(
                 Personal(
                     to=to,
-                    subject=self._subject.render(context),
+                    subject=self._subject.render(context).replace(self._mark, token),
                     # The two ids lead back to the delivery from any log or bounce.
-                    message_id=f"{recipient.contact_id.hex}.{campaign_id.hex}@{self._domain}",
+                    message_id=f"{recipient.contact_id.hex}.{self._campaign_id.hex}@{self._domain}",
                     dated=dated,
-                    unsubscribe_url=unsubscribe_url,
+                    unsubscribe_url=self._unsubscribe_base + token,
                     text=self._text.render(context),
                     html=self._html.render(context),
                 )
             )
         except TemplateProblem as problem:
             raise CompositionFailed(_words(problem)) from problem
+        content = content.replace(self._mark_bytes, token.encode())
         return OutgoingMessage(envelope_from=self._from, envelope_to=to, content=content)
 
-    def _context(self, recipient: Recipient, token: str, unsubscribe_url: str) -> dict[str, Any]:
-        # Addresses of our own making: escaping their slashes would only make them longer.
-        return {
-            "contact": orjson.loads(recipient.fields),
-            "campaign": self._campaign,
-            "posthorn_unsubscribe_url": minijinja.safe(unsubscribe_url),
-            "unsubscribe_url": minijinja.safe(unsubscribe_url),
-            "posthorn_open_pixel": minijinja.safe(f"{self._public_base}/t/o/{token}"),
-        }
+    def _with_links(self, source: str) -> str:
+        """Write out the links of a template, so that rendering need not call us for each of them."""
+        source = source.replace("\r\n", "\n").replace("\r", "\n")
+        if _RAW.search(source):
+            return source
+        written_out = _LINK.sub(lambda found: self._click_base + found[1], source)
+        return written_out if len(written_out.encode()) <= MAX_SOURCE_BYTES else source
+
+    def _literals(self, source: str) -> list[str]:
+        """Return what messages will have in common, as a guess: what is not found in them does no harm."""
+
+        def shared(found: re.Match[str]) -> str:
+            return str(self._shared_context[found[1]])
+
+        return [text.strip() for text in _TAG.split(_SHARED.sub(shared, source))]
 
     def _link(self, number: int) -> Any:
         return minijinja.safe(f"{self._click_base}{int(number)}")
+
+
+def _mark(campaign_id: UUID, link_secret: bytes) -> str:
+    """Return a text as long as a token that no template or contact can know, and that is the same in every process."""
+    digest = hmac.digest(link_secret, b"posthorn mark of tokens" + campaign_id.bytes, hashlib.sha512)
+    return base64.urlsafe_b64encode(digest).decode()[:_TOKEN_CHARACTERS]
 
 
 def _ascii(email: str) -> str:
