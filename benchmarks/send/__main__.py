@@ -12,7 +12,7 @@ import uvloop
 
 from benchmarks.harness.postfix import PostfixTools, PostfixUnavailable, postfix_tools
 from benchmarks.harness.results import RESULTS, Figures, last_line, machine, medians, table, write_json
-from benchmarks.send import letter, one_job, planning, profile
+from benchmarks.send import composing, letter, one_job, planning, profile
 from benchmarks.send.stage import PUBLIC_URL, Stage, stage
 from benchmarks.send.whole_path import whole_path, workers
 
@@ -20,9 +20,11 @@ _COLUMNS = {
     "messages_per_second": ",.0f", "cpu_us": ".1f", "mailer_us": ".1f", "postgres_us": ".1f", "valkey_us": ".1f",
     "rabbitmq_us": ".1f", "sink_us": ".1f", "rss_mb": ".0f", "first_message_s": ".2f", "planned_after_s": ".2f",
 }  # fmt: skip
+_COMPOSED = 5_000
 _ONE, _TWO = "mailer, one worker", "mailer, two workers"
 _PLANNING = "planning only (recipients)"
 _SOURCE = "smtp-source"
+_COMPOSING = "making messages only"
 _ONE_JOB = "one job per e-mail, two workers"
 
 
@@ -75,6 +77,7 @@ async def _round(ready: Stage, postfix: PostfixTools | None, options: Options, m
     figures: dict[str, Figures] = {}
     if postfix is not None:
         figures[_SOURCE] = await _smtp_source(ready, postfix, options, message)
+    figures[_COMPOSING] = composing.measure(_COMPOSED)
     figures[_PLANNING] = await planning.measure(ready, options.recipients)
     for name, count in ((_ONE, 1), (_TWO, 2)):
         async with workers(ready, count) as processes:

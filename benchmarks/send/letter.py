@@ -44,12 +44,12 @@ _HTML_STORY = """\
 <h2 style="font-weight: normal; color: #8c2f1b; margin-top: 2rem">Story number {number}</h2>
 <p style="line-height: 1.5">{sentences}</p>
 <p><a style="display: inline-block; background: #8c2f1b; color: #ffffff; padding: 0.6rem 1.2rem" \
-href="{{{{ posthorn_link({number}) }}}}">Read on</a></p>
+href="{{{{ posthorn_link({number})|safe }}}}">Read on</a></p>
 """
 _HTML_FOOT = """\
 <p style="color: #77736c; font-size: 0.85rem">You get this letter at {{ contact.email }}.
 <a href="{{ posthorn_unsubscribe_url }}">Unsubscribe</a></p>
-<img src="{{ posthorn_open_pixel }}" width="1" height="1" alt="">
+<img src="{{ posthorn_open_pixel|safe }}" width="1" height="1" alt="">
 </div>
 </body>
 </html>
@@ -60,7 +60,7 @@ Dear {{ contact.first_name }} {{ contact.last_name }},
 this letter found its way to {{ contact.attributes.city }}.
 
 """
-_TEXT_STORY = "Story number {number}\n{sentence}\nRead on: {{{{ posthorn_link({number}) }}}}\n\n"
+_TEXT_STORY = "Story number {number}\n{sentence}\nRead on: {{{{ posthorn_link({number})|safe }}}}\n\n"
 _TEXT_FOOT = "You get this letter at {{ contact.email }}. Unsubscribe: {{ posthorn_unsubscribe_url }}\n"
 
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 import cProfile
 import os
 import sys
+import time
 from pathlib import Path
 
 from posthorn_mailer.entrypoints.cli import main
 
 
 def _run(folder: Path) -> None:
-    profile = cProfile.Profile()
+    profile = cProfile.Profile(time.process_time)
     try:
         profile.runcall(main, standalone_mode=False)
     finally:
