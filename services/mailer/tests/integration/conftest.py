@@ -66,3 +66,4 @@ async def office(new_container: NewContainer, campaigns: CampaignsService) -> As
         opened = Office(container, campaigns)
         await opened.clear()
         yield opened
+        await opened.check_counts()

@@ -21,6 +21,7 @@ from posthorn_contracts.envelope import EVENTS, Event
 from posthorn_contracts.mailer.v1 import DeliveriesRecorded, DeliveryRecord
 from posthorn_local.ports import free_ports
 from posthorn_mailer.adapters.db.tables import batches, deliveries, metadata, relays, sends
+from posthorn_mailer.adapters.db.unit_of_work import SqlUnitOfWork
 from posthorn_mailer.app.controlling import Order
 from posthorn_mailer.app.leases import Uptime, uptime
 from posthorn_mailer.app.ports_transport import MailTransport, MayGo, OutgoingMessage, always
@@ -232,6 +233,12 @@ class Office:
     async def counts(self, campaign_id: UUID) -> dict[str, int]:
         view = await self.container.resolving.get_send(self.organisation_id, campaign_id)
         return {state.value: count for state, count in view.counts.items() if count}
+
+    async def check_counts(self) -> None:
+        """The counts that batches keep are those of their deliveries."""
+        async with SqlUnitOfWork(self.container.engine) as uow:
+            for campaign_id in self.campaigns.audiences:
+                assert await uow.deliveries.counts(campaign_id) == await uow.deliveries.recount(campaign_id)
 
     async def phase(self, campaign_id: UUID) -> str:
         return (await self.container.resolving.get_send(self.organisation_id, campaign_id)).send.phase.value

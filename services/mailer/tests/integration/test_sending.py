@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,6 +16,7 @@ from posthorn_contracts.campaigns.internal_v1 import AudienceMember
 from posthorn_contracts.campaigns.v1 import ContactUnsubscribed, ContactUnsubscribedData
 from posthorn_contracts.mailer.v1 import ContactSuppressed, SendDrained, SendPlanned
 from posthorn_local.ports import free_ports
+from posthorn_mailer.adapters.db.deliveries import SqlDeliveries
 from posthorn_mailer.adapters.db.tables import batches, deliveries
 from posthorn_mailer.entrypoints.roles import campaign_worker
 
@@ -171,6 +173,39 @@ async def test_an_emptied_redis_loses_nothing(office: Office, smtp_server: Any) 
         await eventually(lambda: office.events(SendDrained))
     assert await office.counts(campaign_id) == {"sent": 60}
     assert len(smtp_server.messages) == 60
+
+
+async def test_an_erasure_while_a_batch_is_given_back_is_told(
+    office: Office, smtp_server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    audience = members(2)
+    smtp_server.reply_to("reader.1@example.com", "451 4.2.1 mailbox busy")
+    worker, _gate = office.worker(retry_base_seconds=600.0)
+    campaign_id = await office.plan(audience, port=smtp_server.port)
+    await worker.send_all_due()
+    assert await office.told(campaign_id) == {"sent": 1, "deferred": 1}
+    erasing: list[asyncio.Task[None]] = []
+
+    def then_erase(look: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        async def look_and_erase(self: SqlDeliveries, batch: Any) -> Any:
+            found = await look(self, batch)
+            (held,) = await office.rows(batches, campaign_id)
+            if not erasing and held.state == "leased":
+                erase = office.container.resolving.erase_contact
+                erasing.append(asyncio.create_task(erase(new_id(), office.organisation_id, audience[1].contact_id)))
+                await asyncio.wait(erasing, timeout=0.5)  # it may have to wait until the batch is given back
+            return found
+
+        return look_and_erase
+
+    for name in ("tally", "take_unreported"):
+        monkeypatch.setattr(SqlDeliveries, name, then_erase(getattr(SqlDeliveries, name)))
+    await office.execute("UPDATE batches SET not_before = NULL")
+    await worker.send_all_due()
+    (erased,) = erasing
+    await erased
+    await worker.send_all_due()
+    assert await office.counts(campaign_id) == await office.told(campaign_id) == {"sent": 1, "cancelled": 1}
 
 
 async def test_an_erased_contact_is_forgotten_and_not_mailed(office: Office, smtp_server: Any) -> None:

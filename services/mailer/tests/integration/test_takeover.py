@@ -161,6 +161,29 @@ async def test_what_a_frozen_worker_had_opened_is_sent_by_the_next_though_nobody
     assert max(received(smtp_server).values()) == 1
 
 
+@pytest.mark.parametrize("resolution", [Resolution.RESEND, Resolution.FAILED])
+async def test_a_late_answer_that_it_was_taken_counts_more_than_what_a_person_made_of_the_doubt(
+    office: Office, smtp_server: Any, resolution: Resolution
+) -> None:
+    audience = members(10)
+    campaign_id = await office.plan(audience, port=smtp_server.port)
+    slow, gate = office.worker()
+    gate.after.clear()
+    sending = asyncio.create_task(slow.send_batch())
+    await eventually(lambda: len(smtp_server.messages) == CONNECTIONS)
+    await office.expire_leases()
+    await office.send_all()
+    for member in audience[:CONNECTIONS]:
+        await office.container.resolving.resolve(office.organisation_id, campaign_id, member.contact_id, resolution)
+    gate.after.set()
+    await sending
+    assert await office.counts(campaign_id) == {"sent": 10}
+    await office.container.reconciling.reconcile()
+    await office.send_all()
+    assert await office.counts(campaign_id) == await office.told(campaign_id) == {"sent": 10}
+    assert max(received(smtp_server).values()) == 1
+
+
 async def test_a_late_refusal_for_now_gives_the_delivery_another_attempt(office: Office, smtp_server: Any) -> None:
     campaign_id = await office.plan(members(10), port=smtp_server.port)
     frozen, gate = office.worker()

@@ -26,11 +26,11 @@ from posthorn_mailer.domain.sends import SendStatus, ordered_status
 
 BACKOFF = Backoff(base_seconds=30, cap_seconds=3600)
 ALLOWED = {
-    "pending": {"sending", "suppressed", "cancelled"},
+    "pending": {"sending", "suppressed", "cancelled", "sent"},
     "sending": {"sent", "deferred", "bounced", "failed", "ambiguous", "pending"},
     "deferred": {"sending", "suppressed", "cancelled"},
     "sent": {"bounced", "complained"},
-    "failed": {"pending"},
+    "failed": {"pending", "sent"},
     "ambiguous": {"sent", "bounced", "failed", "pending"},
 }
 

@@ -112,12 +112,11 @@ class ControllingSends:
             # Nobody is at it, so what is still open was opened by a holder that died.
             await uow.deliveries.relabel(replace(batch, lease_epoch=batch.lease_epoch + 1))
             await uow.deliveries.cancel(batch)
-            work = await uow.deliveries.open_work(batch)
+            # In this order: what is erased or answered in between is told here, or is work for the next sweep.
+            tally = await uow.deliveries.tally(batch)
             await report(uow, batch, self._clock)
-            if work.pending or work.sending or work.deferred:
-                return False
-            await uow.batches.close(batch.id, done=True, not_before_seconds=None)
-            return True
+            await uow.batches.close(batch.id, counts=tally.counts, done=tally.done, not_before_seconds=None)
+            return tally.done
 
     async def _obey(
         self,

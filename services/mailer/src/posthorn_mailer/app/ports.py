@@ -13,7 +13,7 @@ from uuid import UUID
 from posthorn_contracts.campaigns.internal_v1 import AudienceMember, AudiencePage, CampaignContent
 from posthorn_contracts.envelope import Event
 from posthorn_mailer.app.ports_transport import OutgoingMessage
-from posthorn_mailer.domain.deliveries import Delivery, DeliveryState
+from posthorn_mailer.domain.deliveries import OPEN, Delivery, DeliveryState
 from posthorn_mailer.domain.replies import Cause
 from posthorn_mailer.domain.sends import Send, SendStatus
 
@@ -62,13 +62,16 @@ class Batch(Span):
 
 
 @dataclass(frozen=True, slots=True)
-class OpenWork:
-    """What is left to do in a batch."""
+class Tally:
+    """What a batch has come to: its deliveries by state, and when the first of those deferred is due."""
 
-    pending: int
-    sending: int
-    deferred: int
+    counts: Mapping[DeliveryState, int]
     next_attempt_in_seconds: float | None
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is left to do."""
+        return OPEN.isdisjoint(self.counts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,12 +178,30 @@ class Batches(Protocol):
         """Lock the batch until the transaction ends; return whether the lease is still ours."""
         ...
 
-    async def close(self, batch_id: UUID, *, done: bool, not_before_seconds: float | None) -> None:
-        """End the lease: the batch is done, or ready again, now or later."""
+    async def close(
+        self, batch_id: UUID, *, counts: Mapping[DeliveryState, int], done: bool, not_before_seconds: float | None
+    ) -> None:
+        """End the lease of a batch of which all is told: it is done, or ready again, now or later."""
+        ...
+
+    async def lock_holding(self, send_id: UUID, number: int) -> None:
+        """Lock the batch that holds this delivery until the transaction ends.
+
+        Whoever changes a delivery of a batch that is not theirs does this first: the holder who gives the batch back
+        has to see the change, or be through.
+        """
         ...
 
     async def reopen_holding(self, send_id: UUID, number: int) -> None:
         """Make the batch that holds this delivery ready again, unless somebody is at it."""
+        ...
+
+    async def recount_holding(self, send_id: UUID, number: int) -> None:
+        """Note that the counts of the batch that holds this delivery are not right any more."""
+        ...
+
+    async def with_state(self, send_id: UUID, state: DeliveryState) -> list[Batch]:
+        """Return the batches of a send that may hold deliveries in this state."""
         ...
 
     async def reopen_with_open_deliveries(self, send_id: UUID) -> None:
@@ -226,7 +247,7 @@ class Deliveries(Protocol):
         """Mark what earlier holders left open as ambiguous; return how many."""
         ...
 
-    async def open_work(self, batch: Batch) -> OpenWork: ...
+    async def tally(self, batch: Batch) -> Tally: ...
     async def take_unreported(self, span: Span) -> list[ReportedChange]:
         """Return changes not told yet, and mark them as told."""
         ...
@@ -240,8 +261,8 @@ class Deliveries(Protocol):
         """Make a delivery pending that was put in doubt although its attempt certainly failed."""
         ...
 
-    async def resend_ambiguous(self, send_id: UUID, opened_before_seconds: float) -> list[int]:
-        """Make deliveries in doubt pending; return their numbers."""
+    async def resend_ambiguous(self, span: Span, opened_before_seconds: float) -> int:
+        """Make deliveries in doubt pending whose attempt is old enough; return how many."""
         ...
 
     async def lock(self, organisation_id: UUID, send_id: UUID, contact_id: UUID) -> Delivery:
@@ -256,7 +277,18 @@ class Deliveries(Protocol):
     async def page(
         self, send_id: UUID, *, state: DeliveryState | None, search: str | None, after: int | None, limit: int
     ) -> list[Delivery]: ...
-    async def counts(self, send_id: UUID) -> dict[DeliveryState, int]: ...
+    async def counts(self, send_id: UUID) -> dict[DeliveryState, int]:
+        """Return how many deliveries are in each state, by the counts of the batches."""
+        ...
+
+    async def recount(self, send_id: UUID) -> dict[DeliveryState, int]:
+        """Return how many deliveries are in each state, having counted them one by one."""
+        ...
+
+    async def unfinished_of(self, organisation_id: UUID, contact_id: UUID) -> list[tuple[UUID, int]]:
+        """Return (send, number) of a contact's deliveries that may still change their state."""
+        ...
+
     async def erase(self, organisation_id: UUID, contact_id: UUID) -> list[tuple[UUID, int]]:
         """Blank what is personal and cancel what is not opened; return (send, number) of what was cancelled."""
         ...

@@ -9,6 +9,7 @@ from posthorn_mailer.app.controlling import ControllingSends
 from posthorn_mailer.app.doorbell import Doorbell
 from posthorn_mailer.app.ports import NewSendingUnitOfWork
 from posthorn_mailer.app.reporting import drain_if_done, report
+from posthorn_mailer.domain.deliveries import DeliveryState
 
 log = structlog.get_logger(__name__)
 
@@ -61,13 +62,16 @@ class ReconcilingSends:
         for send in sends:
             async with self._new_unit_of_work() as uow:
                 await uow.sends.lock(send.id)
-                numbers = await uow.deliveries.resend_ambiguous(send.id, self._resend_after_seconds)
-                for number in numbers:
-                    await uow.batches.reopen_holding(send.id, number)
-                if numbers:
+                count = 0
+                for batch in await uow.batches.with_state(send.id, DeliveryState.AMBIGUOUS):
+                    await uow.batches.lock_holding(send.id, batch.first)
+                    if again := await uow.deliveries.resend_ambiguous(batch, self._resend_after_seconds):
+                        await uow.batches.reopen_holding(send.id, batch.first)
+                        count += again
+                if count:
                     await uow.sends.reopen(send.id)
-            if numbers:
-                log.info("ambiguous_deliveries_sent_again", send_id=str(send.id), count=len(numbers))
+            if count:
+                log.info("ambiguous_deliveries_sent_again", send_id=str(send.id), count=count)
 
     async def _report_late_changes(self) -> None:
         async with self._new_unit_of_work() as uow:

@@ -55,7 +55,7 @@ async def drain_if_done(new_unit_of_work: NewSendingUnitOfWork, send_id: UUID, c
             return False
         if await uow.batches.open_count(send_id):
             return False
-        counts = await uow.deliveries.counts(send_id)
+        counts = await uow.deliveries.recount(send_id)
         if any(counts[state] for state in OPEN):
             log.error("open_deliveries_in_finished_batches", send_id=str(send_id))
             await uow.batches.reopen_with_open_deliveries(send_id)

@@ -81,15 +81,17 @@ class ResolvingDeliveries:
             # Whoever changes a send's deliveries in bulk locks the send first, too.
             await uow.sends.lock(campaign_id)
             send = await uow.sends.get(organisation_id, campaign_id)
+            number = (await uow.deliveries.get(organisation_id, campaign_id, contact_id)).number
+            await uow.batches.lock_holding(send.id, number)
             delivery = await uow.deliveries.lock(organisation_id, campaign_id, contact_id)
             state = resolved(delivery.state, resolution)
             if state is DeliveryState.PENDING and send.status not in {SendStatus.SENDING, SendStatus.PAUSED}:
                 raise SendNotRunning(send.status)
             await uow.deliveries.resolve(delivery, state)
             if state is DeliveryState.PENDING:
-                await uow.batches.reopen_holding(send.id, delivery.number)
+                await uow.batches.reopen_holding(send.id, number)
             else:
-                number = delivery.number
+                await uow.batches.recount_holding(send.id, number)
                 span = Span(send_id=send.id, organisation_id=organisation_id, first=number, last=number)
                 await report(uow, span, self._clock)
             await uow.sends.reopen(send.id)
@@ -102,6 +104,8 @@ class ResolvingDeliveries:
         async with self._new_unit_of_work() as uow:
             if not await uow.first_time("erase_deliveries", event_id):
                 return
+            for send_id, number in await uow.deliveries.unfinished_of(organisation_id, contact_id):
+                await uow.batches.lock_holding(send_id, number)
             for send_id, number in await uow.deliveries.erase(organisation_id, contact_id):
                 # Whoever claims the batch next reports that the delivery is cancelled.
                 await uow.batches.reopen_holding(send_id, number)

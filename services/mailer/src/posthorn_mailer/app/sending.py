@@ -25,10 +25,10 @@ from posthorn_mailer.app.ports import (
     CompositionFailed,
     Letter,
     NewSendingUnitOfWork,
-    OpenWork,
     Printer,
     Recipient,
     SendingUnitOfWork,
+    Tally,
 )
 from posthorn_mailer.app.ports_transport import Relays
 from posthorn_mailer.app.reporting import drain_if_done, report, report_recovery
@@ -196,6 +196,7 @@ class SendingBatches:
                 async with self._new_unit_of_work() as uow:
                     # Whoever changes a send's deliveries from outside its batches locks the send first.
                     await uow.sends.lock(closing.send_id)
+                    await uow.batches.lock_holding(closing.send_id, closing.number)
                     if await uow.deliveries.return_late(closing.send_id, closing.number, closing.attempt_id):
                         await uow.sends.reopen(closing.send_id)
                         await uow.batches.reopen_holding(closing.send_id, closing.number)
@@ -300,12 +301,11 @@ class SendingBatches:
                 log.warning("lease_lost", batch_id=str(batch.id))
                 return
             # In this order: what is erased or answered in between is told here, or is work for the next holder.
-            work = await uow.deliveries.open_work(batch)
+            tally = await uow.deliveries.tally(batch)
             await report(uow, batch, self._clock)
-            done = not (work.pending or work.sending or work.deferred)
-            pause = None if done else _pause_seconds(held, work)
-            await uow.batches.close(batch.id, done=done, not_before_seconds=pause)
-        BATCHES.labels("done" if done else held.halt or "deferred").inc()
+            pause = None if tally.done else _pause_seconds(held, tally)
+            await uow.batches.close(batch.id, counts=tally.counts, done=tally.done, not_before_seconds=pause)
+        BATCHES.labels("done" if tally.done else held.halt or "deferred").inc()
         await self._follow_up(batch, held, pause)
 
     async def _follow_up(self, batch: Batch, held: HeldBatch, pause: float | None) -> None:
@@ -342,10 +342,10 @@ class SendingBatches:
             lane.wake()
 
 
-def _pause_seconds(held: HeldBatch, work: OpenWork) -> float:
+def _pause_seconds(held: HeldBatch, tally: Tally) -> float:
     """Return in how many seconds the batch may be claimed again."""
     if held.halt is Halt.RELAY_AWAY:
         return held.resume_in_seconds
-    if work.pending or work.sending:
+    if tally.counts.keys() & {DeliveryState.PENDING, DeliveryState.SENDING}:
         return 0.0
-    return max(work.next_attempt_in_seconds or 0.0, 0.0)
+    return max(tally.next_attempt_in_seconds or 0.0, 0.0)

@@ -39,14 +39,15 @@ class DeliveryState(StrEnum):
 
 _S = DeliveryState
 TRANSITIONS: dict[DeliveryState, frozenset[DeliveryState]] = {
-    _S.PENDING: frozenset({_S.SENDING, _S.SUPPRESSED, _S.CANCELLED}),
+    # Sent by a late answer, where a person has had enough of the doubt; so for failed.
+    _S.PENDING: frozenset({_S.SENDING, _S.SUPPRESSED, _S.CANCELLED, _S.SENT}),
     # Back to pending when the attempt came to nothing through no fault of the recipient.
     _S.SENDING: frozenset({_S.SENT, _S.DEFERRED, _S.BOUNCED, _S.FAILED, _S.AMBIGUOUS, _S.PENDING}),
     _S.DEFERRED: frozenset({_S.SENDING, _S.SUPPRESSED, _S.CANCELLED}),
     _S.SENT: frozenset({_S.BOUNCED, _S.COMPLAINED}),
     _S.BOUNCED: frozenset(),
     # By retry-failed.
-    _S.FAILED: frozenset({_S.PENDING}),
+    _S.FAILED: frozenset({_S.PENDING, _S.SENT}),
     _S.SUPPRESSED: frozenset(),
     _S.CANCELLED: frozenset(),
     # By the late answer of the worker that had opened it, or by a person; pending is a resend.

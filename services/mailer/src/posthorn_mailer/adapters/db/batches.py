@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from posthorn_mailer.adapters.db.tables import batches, deliveries, sends
 from posthorn_mailer.app.ports import Batch
-from posthorn_mailer.domain.deliveries import OPEN
+from posthorn_mailer.domain.deliveries import OPEN, DeliveryState
 from posthorn_mailer.domain.sends import SendStatus
 
 _now = sa.func.clock_timestamp()
@@ -50,6 +50,7 @@ class SqlBatches:
                 "first_number": batch.first,
                 "last_number": batch.last,
                 "state": "ready",
+                "counts": {DeliveryState.PENDING.value: batch.last - batch.first + 1},
             }
             for batch in added
         ]
@@ -73,6 +74,7 @@ class SqlBatches:
                 state="leased",
                 owner=owner,
                 not_before=None,
+                counts=None,
                 lease_epoch=batches.c.lease_epoch + 1,
                 lease_until=_now + sa.func.make_interval(0, 0, 0, 0, 0, 0, lease_seconds),
             )
@@ -101,7 +103,9 @@ class SqlBatches:
         query = sa.select(batches.c.state).where(batches.c.id == batch_id).with_for_update(skip_locked=True)
         return await self._connection.scalar(query) == "ready"
 
-    async def close(self, batch_id: UUID, *, done: bool, not_before_seconds: float | None) -> None:
+    async def close(
+        self, batch_id: UUID, *, counts: Mapping[DeliveryState, int], done: bool, not_before_seconds: float | None
+    ) -> None:
         """End the lease."""
         later = None
         if not_before_seconds is not None and not done:
@@ -109,14 +113,32 @@ class SqlBatches:
         await self._connection.execute(
             sa.update(batches)
             .where(batches.c.id == batch_id)
-            .values(state="done" if done else "ready", not_before=later, lease_until=None, owner=None)
+            .values(
+                state="done" if done else "ready",
+                not_before=later,
+                lease_until=None,
+                owner=None,
+                unreported=False,
+                counts={state.value: count for state, count in counts.items()},
+            )
         )
+
+    async def lock_holding(self, send_id: UUID, number: int) -> None:
+        """Lock the batch that holds this delivery."""
+        query = sa.select(batches.c.id).where(*_holding(send_id, number)).with_for_update()
+        await self._connection.execute(query)
 
     async def reopen_holding(self, send_id: UUID, number: int) -> None:
         """Make the batch that holds this delivery ready again."""
-        await self._reopen(
-            batches.c.send_id == send_id, batches.c.first_number <= number, batches.c.last_number >= number
-        )
+        await self._reopen(*_holding(send_id, number))
+
+    async def recount_holding(self, send_id: UUID, number: int) -> None:
+        """Note that the counts of the batch that holds this delivery are not right any more."""
+        await self._connection.execute(sa.update(batches).where(*_holding(send_id, number)).values(counts=None))
+
+    async def with_state(self, send_id: UUID, state: DeliveryState) -> list[Batch]:
+        """Return the batches of a send that may hold deliveries in this state."""
+        return await self._select(batches.c.send_id == send_id, may_hold(state), limit=None)
 
     async def reopen_with_open_deliveries(self, send_id: UUID) -> None:
         """Make all batches ready again in which something is left to do."""
@@ -151,18 +173,30 @@ class SqlBatches:
 
     async def mark_reported(self, batch_id: UUID) -> None:
         """Note that all changes of the batch are told."""
-        await self._connection.execute(sa.update(batches).where(batches.c.id == batch_id).values(unreported=False))
+        await self._connection.execute(
+            sa.update(batches).where(batches.c.id == batch_id).values(unreported=False, counts=None)
+        )
 
     async def _reopen(self, *conditions: sa.ColumnElement[bool]) -> None:
-        free = batches.c.state != "leased"
+        # Whoever is about to give the batch back is waited for: it may not have seen what there is to do.
+        state = sa.case((batches.c.state == "leased", "leased"), else_="ready")
         await self._connection.execute(
-            sa.update(batches).where(*conditions, free).values(state="ready", not_before=None)
+            sa.update(batches).where(*conditions).values(state=state, not_before=None, counts=None)
         )
 
     async def _select(self, *conditions: sa.ColumnElement[bool], limit: int | None) -> list[Batch]:
         query = sa.select(*_COLUMNS).select_from(_joined).where(*conditions)
         query = query.order_by(batches.c.number, batches.c.id).limit(limit)
         return [_batch(row) for row in await self._connection.execute(query)]
+
+
+def may_hold(state: DeliveryState) -> sa.ColumnElement[bool]:
+    """Whether a batch may hold deliveries in this state."""
+    return sa.or_(batches.c.counts.is_(None), batches.c.unreported, batches.c.counts.has_key(state.value))
+
+
+def _holding(send_id: UUID, number: int) -> tuple[sa.ColumnElement[bool], ...]:
+    return batches.c.send_id == send_id, batches.c.first_number <= number, batches.c.last_number >= number
 
 
 _RENEW = sa.text("""

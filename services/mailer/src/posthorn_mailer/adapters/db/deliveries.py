@@ -12,9 +12,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from posthorn_common.addresses import domain_of
 from posthorn_contracts.campaigns.internal_v1 import AudienceMember
-from posthorn_mailer.adapters.db.tables import deliveries
-from posthorn_mailer.app.ports import Batch, OpenWork, Recipient, ReportedChange, Span
-from posthorn_mailer.domain.deliveries import Delivery, DeliveryState
+from posthorn_mailer.adapters.db.batches import may_hold
+from posthorn_mailer.adapters.db.tables import batches, deliveries, sends
+from posthorn_mailer.app.ports import Batch, Recipient, ReportedChange, Span, Tally
+from posthorn_mailer.domain.deliveries import OPEN, Delivery, DeliveryState
 from posthorn_mailer.domain.errors import DeliveryNotFound
 from posthorn_mailer.domain.sends import Send
 
@@ -72,10 +73,11 @@ class SqlDeliveries:
         values = {**_range(batch), "epoch": batch.lease_epoch, "reply": _UNKNOWN_END}
         return (await self._connection.execute(_RELABEL, values)).rowcount
 
-    async def open_work(self, batch: Batch) -> OpenWork:
-        """Return what is left to do."""
-        row = (await self._connection.execute(_OPEN_WORK, _range(batch))).one()
-        return OpenWork(row.pending, row.sending, row.deferred, row.next_in)
+    async def tally(self, batch: Batch) -> Tally:
+        """Return what a batch has come to."""
+        rows = (await self._connection.execute(_TALLY, _range(batch))).all()
+        counts = {DeliveryState(row.state): row.total for row in rows}
+        return Tally(counts, next((row.next_in for row in rows if row.state == DeliveryState.DEFERRED), None))
 
     async def take_unreported(self, span: Span) -> list[ReportedChange]:
         """Return changes not told yet, and mark them as told."""
@@ -126,21 +128,21 @@ class SqlDeliveries:
         )
         return bool((await self._connection.execute(change)).rowcount)
 
-    async def resend_ambiguous(self, send_id: UUID, opened_before_seconds: float) -> list[int]:
-        """Make deliveries in doubt pending whose attempt is old enough; return their numbers."""
+    async def resend_ambiguous(self, span: Span, opened_before_seconds: float) -> int:
+        """Make deliveries in doubt pending whose attempt is old enough; return how many."""
         age = sa.func.make_interval(0, 0, 0, 0, 0, 0, opened_before_seconds)
         change = (
             sa.update(deliveries)
             .where(
-                deliveries.c.send_id == send_id,
+                deliveries.c.send_id == span.send_id,
+                deliveries.c.number.between(span.first, span.last),
                 deliveries.c.state == DeliveryState.AMBIGUOUS,
                 deliveries.c.opened_at < sa.func.clock_timestamp() - age,
                 deliveries.c.email != "",
             )
             .values(state=DeliveryState.PENDING, finished_at=None, expires_at=None)
-            .returning(deliveries.c.number)
         )
-        return list((await self._connection.execute(change)).scalars())
+        return (await self._connection.execute(change)).rowcount
 
     async def lock(self, organisation_id: UUID, send_id: UUID, contact_id: UUID) -> Delivery:
         """Return the delivery, locked. Raises DeliveryNotFound."""
@@ -168,14 +170,19 @@ class SqlDeliveries:
         query = sa.select(*_COLUMNS).where(deliveries.c.send_id == send_id).order_by(deliveries.c.number).limit(limit)
         if after is not None:
             query = query.where(deliveries.c.number > after)
-        if state is not None:
-            query = query.where(deliveries.c.state == state)
         if search is not None:
             query = query.where(deliveries.c.email.icontains(search, autoescape=True))
+        if state is not None:
+            query = _in_state(query, send_id, state, after).limit(limit)
         return [_delivery(row) for row in await self._connection.execute(query)]
 
     async def counts(self, send_id: UUID) -> dict[DeliveryState, int]:
-        """Return how many deliveries are in each state."""
+        """Return how many deliveries are in each state, by the counts of the batches."""
+        found = {row.state: row.total for row in await self._connection.execute(_COUNTS, {"send": send_id})}
+        return {state: int(found.get(state, 0)) for state in DeliveryState}
+
+    async def recount(self, send_id: UUID) -> dict[DeliveryState, int]:
+        """Return how many deliveries are in each state, having counted them one by one."""
         query = (
             sa.select(deliveries.c.state, sa.func.count())
             .where(deliveries.c.send_id == send_id)
@@ -183,6 +190,17 @@ class SqlDeliveries:
         )
         found = {DeliveryState(state): count for state, count in await self._connection.execute(query)}
         return {state: found.get(state, 0) for state in DeliveryState}
+
+    async def unfinished_of(self, organisation_id: UUID, contact_id: UUID) -> list[tuple[UUID, int]]:
+        """Return (send, number) of a contact's deliveries that may still change their state."""
+        mine = sa.select(sends.c.id).where(sends.c.organisation_id == organisation_id)
+        query = (
+            sa.select(deliveries.c.send_id, deliveries.c.number)
+            .where(deliveries.c.send_id.in_(mine), deliveries.c.contact_id == contact_id)
+            .where(deliveries.c.state.in_([*OPEN, DeliveryState.FAILED, DeliveryState.AMBIGUOUS]))
+            .order_by(deliveries.c.send_id, deliveries.c.number)
+        )
+        return [(row.send_id, row.number) for row in await self._connection.execute(query)]
 
     async def erase(self, organisation_id: UUID, contact_id: UUID) -> list[tuple[UUID, int]]:
         """Blank what is personal and cancel what is not opened; return (send, number) of what was cancelled."""
@@ -206,14 +224,24 @@ _RELABEL = sa.text(f"""
     UPDATE deliveries SET state = 'ambiguous', finished_at = now(), reply = :reply
     WHERE {_IN_RANGE} AND state = 'sending' AND epoch < :epoch
 """)  # noqa: S608
-_OPEN_WORK = sa.text(f"""
-    SELECT count(*) FILTER (WHERE state = 'pending') AS pending,
-           count(*) FILTER (WHERE state = 'sending') AS sending,
-           count(*) FILTER (WHERE state = 'deferred') AS deferred,
-           CAST(extract(epoch FROM min(next_attempt_at) FILTER (WHERE state = 'deferred') - clock_timestamp())
-                AS double precision) AS next_in
-    FROM deliveries WHERE {_IN_RANGE}
+_TALLY = sa.text(f"""
+    SELECT state, count(*) AS total,
+           CAST(extract(epoch FROM min(next_attempt_at) - clock_timestamp()) AS double precision) AS next_in
+    FROM deliveries WHERE {_IN_RANGE} GROUP BY state
 """)  # noqa: S608
+_COUNTS = sa.text("""
+    SELECT state, sum(total) AS total FROM (
+        SELECT known.key AS state, CAST(known.value AS bigint) AS total
+        FROM batches b CROSS JOIN LATERAL jsonb_each_text(b.counts) known
+        WHERE b.send_id = :send AND NOT b.unreported
+        UNION ALL
+        SELECT found.state, found.total FROM batches b CROSS JOIN LATERAL (
+            SELECT state, count(*) AS total FROM deliveries
+            WHERE send_id = b.send_id AND number BETWEEN b.first_number AND b.last_number GROUP BY state
+        ) found
+        WHERE b.send_id = :send AND (b.counts IS NULL OR b.unreported)
+    ) counted GROUP BY state
+""")
 _TAKE_UNREPORTED = sa.text(f"""
     WITH changed AS MATERIALIZED (
         SELECT number, reported_state AS previous FROM deliveries
@@ -246,6 +274,19 @@ _ERASE = sa.text("""
     FROM mine WHERE d.send_id = mine.send_id AND d.number = mine.number
     RETURNING d.send_id, d.number, mine.cancelled
 """)
+
+
+def _in_state(query: sa.Select[Any], send_id: UUID, state: DeliveryState, after: int | None) -> sa.Select[Any]:
+    """Return the query with only those in a state: batches that have none are not looked into."""
+    here = sa.and_(
+        deliveries.c.state == state, deliveries.c.number.between(batches.c.first_number, batches.c.last_number)
+    )
+    found = query.where(here).correlate(batches).lateral("found")
+    several = sa.select(found).select_from(batches.join(found, sa.true()))
+    several = several.where(batches.c.send_id == send_id, may_hold(state))
+    if after is not None:
+        several = several.where(batches.c.last_number > after)
+    return several.order_by(batches.c.first_number, found.c.number)
 
 
 def _range(span: Span) -> dict[str, Any]:

@@ -40,11 +40,13 @@ WITH answered AS (
         smtp_code = a.code, enhanced_code = a.enhanced, reply = a.reply, cause = a.cause
     FROM answered a
     WHERE d.send_id = a.send_id AND d.number = a.number AND d.attempt_id = a.attempt_id
-      AND (d.state = 'sending' OR d.state = 'ambiguous' AND a.state IN ('sent', 'bounced', 'failed'))
-    RETURNING a.attempt_id, a.batch_id, a.epoch
+      AND (d.state = 'sending' OR d.state = 'ambiguous' AND a.state IN ('sent', 'bounced', 'failed')
+           OR d.state IN ('pending', 'failed') AND a.state = 'sent')
+    RETURNING a.attempt_id, a.batch_id, a.epoch, d.reported_state
 ), late AS (
     UPDATE batches b SET unreported = true FROM closed c
-    WHERE b.id = c.batch_id AND (b.lease_epoch <> c.epoch OR b.state <> 'leased')
+    WHERE b.id = c.batch_id AND NOT b.unreported
+      AND (b.lease_epoch <> c.epoch OR b.state <> 'leased' OR c.reported_state IN ('ambiguous', 'failed'))
 ), held AS MATERIALIZED (
     SELECT b.id, b.lease_epoch, s.status FROM batches b
     JOIN unnest($13::uuid[], $14::int[]) AS h(id, epoch) ON b.id = h.id AND b.lease_epoch = h.epoch

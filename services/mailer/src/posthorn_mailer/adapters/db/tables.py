@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB
 
 from posthorn_common.db import new_metadata
 from posthorn_common.inbox import inbox_table
@@ -43,7 +44,9 @@ sends = sa.Table(
     sa.Index("ix_sends_open", "id", postgresql_where=sa.text("drained_at IS NULL")),
 )
 
-# A contiguous range of a send's deliveries, leased by one worker at a time.
+# A contiguous range of a send's deliveries, leased by one worker at a time. `counts` has its deliveries by state, so
+# that nobody needs to count a million rows; it is null, and the rows are counted, while the batch is leased and after
+# somebody else has changed a delivery of it. Neither does it hold while `unreported`.
 batches = sa.Table(
     "batches",
     metadata,
@@ -58,6 +61,7 @@ batches = sa.Table(
     sa.Column("lease_until", _time),
     sa.Column("owner", sa.Text),
     sa.Column("unreported", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("counts", JSONB(none_as_null=True)),
     sa.CheckConstraint("state IN ('ready', 'leased', 'done')", name="state"),
     sa.Index(None, "send_id", "first_number", unique=True),
     sa.Index("ix_batches_open", "send_id", postgresql_where=sa.text("state <> 'done'")),
