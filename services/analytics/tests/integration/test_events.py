@@ -20,6 +20,7 @@ from posthorn_contracts.campaigns.v1 import (
     CampaignPaused,
     CampaignResumed,
     CampaignRetryRequested,
+    CampaignUnscheduled,
 )
 
 from .support import LINK_SECRET, Letter, handle, picture, record
@@ -65,6 +66,7 @@ async def test_outcomes_are_counted_and_move(container: Container, letter: Lette
 async def test_an_event_delivered_twice_changes_nothing(container: Container, letter: Letter) -> None:
     events = [
         letter.scheduled(),
+        letter.changed(CampaignUnscheduled, 0.5),
         letter.started(),
         letter.changed(CampaignPaused, 2),
         letter.changed(CampaignResumed, 3),
@@ -115,6 +117,15 @@ async def test_the_newest_status_holds_whichever_comes_last(
     assert (await statistics())["status"] == "completed"
     await handle(container, letter.changed(CampaignRetryRequested, 20))
     assert (await statistics())["status"] == "sending"
+
+
+async def test_a_campaign_that_is_unscheduled_is_a_draft_until_it_is_scheduled_again(
+    container: Container, letter: Letter, statistics: Any
+) -> None:
+    await handle(container, letter.changed(CampaignUnscheduled, 5), letter.scheduled(0))
+    assert (await statistics())["status"] == "draft"
+    await handle(container, letter.scheduled(6))
+    assert (await statistics())["status"] == "scheduled"
 
 
 async def test_deliveries_may_be_told_before_the_campaign_is_known(

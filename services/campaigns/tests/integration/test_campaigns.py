@@ -141,7 +141,11 @@ async def test_scheduling_tells_once_the_campaign_is_stored(office: Office, cont
     assert datetime.fromisoformat(again["scheduled_at"]) == sooner
     back = await office.act(campaign, "unschedule")
     assert (back["status"], back["scheduled_at"]) == ("draft", None)
-    assert await event_types_about(container, campaign) == ["campaign.scheduled"] * 2
+    assert await event_types_about(container, campaign) == [
+        "campaign.scheduled",
+        "campaign.scheduled",
+        "campaign.unscheduled",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,13 @@ class CampaignRef(Payload):
     campaign_id: UUID
 
 
+class CampaignUnscheduled(Event):
+    """A scheduled campaign is a draft again: it will not start by itself."""
+
+    event_type: ClassVar[str] = "campaigns.campaign.unscheduled.v1"
+    data: CampaignRef
+
+
 class CampaignPaused(Event):
     """Nothing more of the campaign may be sent until it is resumed."""
 

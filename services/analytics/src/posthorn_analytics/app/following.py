@@ -15,12 +15,14 @@ from posthorn_contracts.campaigns.v1 import (
     CampaignRetryRequested,
     CampaignScheduled,
     CampaignStarted,
+    CampaignUnscheduled,
 )
 from posthorn_contracts.envelope import Event
 from posthorn_contracts.mailer.v1 import SendImpeded, SendPlanned, SendRecovered
 
 StatusEvent = (
     CampaignScheduled
+    | CampaignUnscheduled
     | CampaignPaused
     | CampaignResumed
     | CampaignCancelled
@@ -97,6 +99,7 @@ class FollowingCampaigns:
 
 _STATUSES: dict[type[Event], CampaignStatus] = {
     CampaignScheduled: CampaignStatus.SCHEDULED,
+    CampaignUnscheduled: CampaignStatus.DRAFT,
     CampaignPaused: CampaignStatus.PAUSED,
     CampaignResumed: CampaignStatus.SENDING,
     CampaignRetryRequested: CampaignStatus.SENDING,

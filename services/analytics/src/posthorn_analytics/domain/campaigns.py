@@ -8,6 +8,8 @@ from enum import StrEnum
 class CampaignStatus(StrEnum):
     """Where a campaign stands; the truth is with the campaigns service."""
 
+    DRAFT = "draft"
+    """Scheduled once, but no more."""
     SCHEDULED = "scheduled"
     SENDING = "sending"
     PAUSED = "paused"

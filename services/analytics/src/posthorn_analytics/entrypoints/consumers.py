@@ -12,6 +12,7 @@ from posthorn_contracts.campaigns.v1 import (
     CampaignRetryRequested,
     CampaignScheduled,
     CampaignStarted,
+    CampaignUnscheduled,
     ContactErased,
     ContactUnsubscribed,
 )
@@ -25,6 +26,7 @@ def subscribe(container: Container) -> None:
     """Have the container's use cases called for each event that they know."""
     bus, following, counting = container.bus, container.following, container.counting
     bus.subscribe(CampaignScheduled, following.on_status, consumer=CONSUMER)
+    bus.subscribe(CampaignUnscheduled, following.on_status, consumer=CONSUMER)
     bus.subscribe(CampaignStarted, following.on_campaign_started, consumer=CONSUMER)
     bus.subscribe(CampaignPaused, following.on_status, consumer=CONSUMER)
     bus.subscribe(CampaignResumed, following.on_status, consumer=CONSUMER)

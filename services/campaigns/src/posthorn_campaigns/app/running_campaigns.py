@@ -22,6 +22,7 @@ from posthorn_contracts.campaigns.v1 import (
     CampaignRetryRequested,
     CampaignScheduled,
     CampaignScheduledData,
+    CampaignUnscheduled,
 )
 from posthorn_contracts.envelope import Event
 
@@ -50,7 +51,9 @@ class RunningCampaigns:
 
     async def unschedule(self, organisation_id: UUID, campaign_id: UUID) -> Campaign:
         """Make a scheduled campaign a draft again."""
-        return await self._move(organisation_id, campaign_id, lambda campaign, _now: campaign.unschedule())
+        return await self._move(
+            organisation_id, campaign_id, lambda campaign, _now: campaign.unschedule(), tells=CampaignUnscheduled
+        )
 
     async def pause(self, organisation_id: UUID, campaign_id: UUID) -> Campaign:
         """Hold a campaign that is sending."""
@@ -82,13 +85,12 @@ class RunningCampaigns:
         campaign_id: UUID,
         move: Callable[[Campaign, datetime], Campaign],
         *,
-        tells: type[Event] | None = None,
+        tells: type[Event],
     ) -> Campaign:
         now = self._clock.now()
         async with self._new_unit_of_work() as uow:
             campaign = await uow.campaigns.get(organisation_id, campaign_id, lock=True)
             saved = await uow.campaigns.save(move(campaign, now), now)
-            if tells is not None:
-                data = CampaignRef(campaign_id=saved.id)
-                await uow.publish(event(tells, saved.id, organisation_id, data, self._clock))
+            data = CampaignRef(campaign_id=saved.id)
+            await uow.publish(event(tells, saved.id, organisation_id, data, self._clock))
         return saved

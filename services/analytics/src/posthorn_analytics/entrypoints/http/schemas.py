@@ -72,7 +72,7 @@ class CampaignStatisticsAnswer(OutcomeCounts, EngagementCounts):
     campaign_id: UUID
     name: str | None = Field(description="null while only deliveries are known, for a moment.")
     status: CampaignStatus | None = Field(
-        description="The newest status that analytics has heard of; `scheduled` also after unscheduling."
+        description="The newest status that analytics has heard of; null until the campaign is scheduled."
     )
     audience: int = Field(description="Recipients of the campaign; 0 until the sending is planned.")
     rates: RatesAnswer
