@@ -146,7 +146,7 @@ def _show(options: Options, found: dict[str, list[Figures]], circumstances: dict
 
 async def _profile(options: Options) -> None:
     folder = RESULTS / "profile"
-    for old in folder.glob("*.pstats"):
+    for old in folder.glob("*.json"):
         old.unlink()
     async with (
         stage(_postfix(options), connections=options.connections) as ready,
