@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from dataclasses import replace
 
 import httpx
@@ -16,6 +16,8 @@ from posthorn_common.testing import TokenMint, common_settings
 from posthorn_mailer.bootstrap import MIGRATIONS, Container, bootstrap
 from posthorn_mailer.entrypoints.http.app import build_app
 from posthorn_mailer.settings import Settings
+
+from .dkim_verifying import lend_ed25519_to_dkimpy, verified
 
 ENCRYPTION_KEY = base64.urlsafe_b64encode(b"k" * 32).decode()
 LINK_SECRET = base64.urlsafe_b64encode(b"l" * 32).decode()
@@ -43,6 +45,14 @@ def settings(mailer_database: str, redis_url: str, amqp_url: str) -> Settings:
 @pytest.fixture(scope="session")
 def mint() -> TokenMint:
     return TokenMint()
+
+
+@pytest.fixture(scope="session")
+def verified_dkim() -> Generator[Callable[[bytes, Mapping[str, str], int], list[bool]]]:
+    """What verifies DKIM signatures; see dkim_verifying."""
+    with pytest.MonkeyPatch.context() as patches:
+        lend_ed25519_to_dkimpy(patches)
+        yield verified
 
 
 @pytest_asyncio.fixture
