@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 
+from posthorn_common.clock import new_id
 from posthorn_common.errors import TransientError
+from posthorn_contracts.campaigns.internal_v1 import AudienceMember
 from posthorn_contracts.mailer.v1 import SendDrained, SendFailed, SendPlanned
 from posthorn_mailer.adapters.db.tables import batches, deliveries, sends
+from posthorn_mailer.app import planning
 
 from .support import CampaignsService, Office, members
 
@@ -39,6 +42,20 @@ async def test_planning_that_broke_resumes_after_its_last_page(office: Office, c
     spans = [(row.first_number, row.last_number) for row in await office.rows(batches, campaign_id)]
     assert sorted(number for first, last in spans for number in range(first, last + 1)) == list(range(1, 91))
     assert campaigns.calls.count("content") == 1
+
+
+async def test_large_recipients_are_pulled_a_few_at_a_time(
+    office: Office, campaigns: CampaignsService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planning, "_FIRST_PAGE", 5)
+    monkeypatch.setattr(planning, "_PAGE_CHARACTERS", 10_000)
+    audience = [
+        AudienceMember(contact_id=new_id(), email=f"r{n}@example.com", fields={"text": "x" * 990}) for n in range(41)
+    ]
+    campaign_id = await office.plan(audience, port=PORT)
+    assert campaigns.calls.count("audience") == 1 + 4, "five, then nine at a time"
+    rows = await office.rows(deliveries, campaign_id)
+    assert [row.contact_id for row in rows] == [member.contact_id for member in audience]
 
 
 async def test_planning_that_was_killed_is_taken_over_when_its_lease_is_over(

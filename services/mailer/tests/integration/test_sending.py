@@ -16,8 +16,10 @@ from posthorn_contracts.campaigns.internal_v1 import AudienceMember
 from posthorn_contracts.campaigns.v1 import ContactUnsubscribed, ContactUnsubscribedData
 from posthorn_contracts.mailer.v1 import ContactSuppressed, SendDrained, SendPlanned
 from posthorn_local.ports import free_ports
+from posthorn_mailer.adapters.db import deliveries as delivery_records
 from posthorn_mailer.adapters.db.deliveries import SqlDeliveries
 from posthorn_mailer.adapters.db.tables import batches, deliveries
+from posthorn_mailer.app import lanes
 from posthorn_mailer.entrypoints.roles import campaign_worker
 
 from .support import Office, eventually, members
@@ -146,6 +148,48 @@ async def test_the_relays_pace_is_kept(office: Office, smtp_server: Any) -> None
     await office.send_all()
     assert await office.counts(campaign_id) == {"sent": 12}
     assert time.monotonic() - began > 0.5, "a burst of half a second, then one every tenth"
+
+
+async def test_campaigns_that_share_a_connection_take_turns(office: Office, smtp_server: Any) -> None:
+    campaigns = [await office.plan(members(10), port=smtp_server.port, relay={"max_connections": 1})]
+    campaigns.append(office.add_campaign(members(10, domain="example.org")))
+    await office.start(campaigns[1])
+    await office.container.planning.plan_send(campaigns[1])
+    await office.send_all()
+    first = [message.envelope_to[0].rpartition("@")[2] for message in smtp_server.messages[:10]]
+    assert min(first.count("example.com"), first.count("example.org")) >= 4
+
+
+async def test_a_slow_relay_keeps_neither_planning_nor_other_relays_waiting(
+    office: Office, smtp_server: Any, new_container: Any, campaigns: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lanes, "_TURN_SECONDS", 0.3)
+    async with new_container(batches_per_worker=1) as container:
+        small = Office(container, campaigns, office.organisation_id)
+        await small.plan(members(50), port=smtp_server.port, relay={"messages_per_second": 0.01})
+        relay_id = await small.add_relay(smtp_server.port, is_default=False)
+        async with small.working("worker"):
+            await eventually(lambda: smtp_server.messages)
+            campaign_id = small.add_campaign(members(10, domain="example.org"))
+            await small.start(campaign_id, relay_id)
+            await eventually(lambda: small.events(SendDrained))
+        assert await small.counts(campaign_id) == {"sent": 10}
+
+
+async def test_a_batch_of_large_recipients_is_sent_in_parts(
+    office: Office, smtp_server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery_records, "_MOST_BYTES", 2500)
+    audience = [
+        AudienceMember(contact_id=new_id(), email=f"r{n}@example.com", fields={"first_name": "x" * 1000})
+        for n in range(10)
+    ]
+    campaign_id = await office.plan(audience, port=smtp_server.port)
+    await office.container.sending.send_batch()
+    assert await office.counts(campaign_id) == {"sent": 3, "pending": 7}
+    await office.send_all()
+    assert await office.counts(campaign_id) == await office.told(campaign_id) == {"sent": 10}
+    assert len(smtp_server.messages) == 10
 
 
 async def test_sending_goes_on_while_redis_is_away(

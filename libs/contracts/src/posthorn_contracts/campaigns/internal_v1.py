@@ -44,7 +44,6 @@ class CampaignContent(Answer):
     subject: str
     html: str
     text: str
-    preheader: str | None = None
     from_name: str
     from_email: str
     reply_to: str | None = None

@@ -47,6 +47,8 @@ from posthorn_mailer.domain.sends import SendStatus
 log = structlog.get_logger(__name__)
 
 _ATTEMPT_ID_BITS = 62
+# A slow relay must not keep all places of a worker for as long as its batches take.
+_TURN_SECONDS = 30.0
 _FIRST_DATABASE_PAUSE_SECONDS = 0.2
 _LONGEST_DATABASE_PAUSE_SECONDS = 5.0
 
@@ -61,6 +63,8 @@ class Halt(StrEnum):
     LEASE_LOST = "lease_lost"
     """Another worker holds the batch."""
     RELAY_AWAY = "relay_away"
+    TURN_OVER = "turn_over"
+    """It takes long, and others wait for their turn."""
 
 
 class BlankLetter:
@@ -86,6 +90,7 @@ class HeldBatch:
     closing: bool = False
     unreported: bool = False
     got_through: bool = False
+    turn_ends_at: float = field(default_factory=lambda: time.monotonic() + _TURN_SECONDS)
     over: asyncio.Event = field(default_factory=asyncio.Event)
 
     def halt_for(self, reason: Halt) -> None:
@@ -127,7 +132,7 @@ class Lane:
         self.relay = relay
         self._parts = parts
         self._outage = Outage(parts.pauses)
-        self._held: list[HeldBatch] = []
+        self._held: deque[HeldBatch] = deque()
         self._flying: set[asyncio.Task[None]] = set()
         self._answered: list[tuple[_Turn, Closing]] = []
         self._suppressions: list[NewSuppression] = []
@@ -179,6 +184,7 @@ class Lane:
 
     async def _step(self, page: LedgerPage) -> None:
         self._wake.clear()
+        self._end_turns()
         entry, turns = await self._next_entry()
         if entry.closings or entry.openings:
             result, repeated = await self._write(page, entry)
@@ -221,11 +227,12 @@ class Lane:
             return []
         granted = await self._granted(free)
         turns: list[_Turn] = []
-        while len(turns) < granted:
-            ready = [held for held in ready if held.has_more]
-            if not ready:  # halted while the limiter was asked
-                break
-            turns += [self._turn(held, held.waiting.popleft()) for held in ready[: granted - len(turns)]]
+        # Some may have been halted while the limiter was asked.
+        while len(turns) < granted and any(held.has_more for held in self._held):
+            held = self._held.popleft()
+            self._held.append(held)  # whoever was served goes to the end, however few were granted
+            if held.has_more:
+                turns.append(self._turn(held, held.waiting.popleft()))
         return turns
 
     async def _granted(self, wanted: int) -> int:
@@ -376,6 +383,13 @@ class Lane:
         data = ContactSuppressedData(contact_id=contact_id, reason="hard_bounce")
         told = event(ContactSuppressed, contact_id, batch.organisation_id, data, self._parts.clock)
         return NewSuppression(batch.organisation_id, contact_id, turn.recipient.email, told)
+
+    def _end_turns(self) -> None:
+        """Let batches go whose turn is over."""
+        now = time.monotonic()
+        for held in self._held:
+            if now >= held.turn_ends_at:
+                held.halt_for(Halt.TURN_OVER)
 
     def _release(self) -> None:
         """Let batches go that are over."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
@@ -23,7 +23,7 @@ class NewRelay:
     tls: TlsMode
     verify_certificate: bool
     username: str | None
-    password: str | None
+    password: str | None = field(repr=False)
     max_connections: int
     messages_per_second: float | None
     from_email: str | None

@@ -37,6 +37,9 @@ log = structlog.get_logger(__name__)
 
 # Much longer than a page takes: the lease only keeps a second planner from working in vain.
 _LEASE_SECONDS = 60.0
+# Recipients may have anything from a name to 64 KiB of merge fields, and a page has to fit into memory.
+_FIRST_PAGE = 500
+_PAGE_CHARACTERS = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +130,10 @@ class PlanningSends:
 
     async def _plan_pages(self, claim: PlanClaim) -> None:
         send, cursor = claim.send, claim.cursor
+        limit = min(_FIRST_PAGE, self._sizes.page)
         while True:
-            page = await self._page(send, cursor)
+            page = await self._page(send, cursor, limit)
+            limit = max(1, min(self._sizes.page, _PAGE_CHARACTERS // _longest_fields(page)))
             await self._reinstate(send.organisation_id, [member.email for member in page.members])
             batches = await self._store_page(claim, page.members, page.next_cursor)
             if batches is None:
@@ -140,9 +145,9 @@ class PlanningSends:
                 break
         await drain_if_done(self._new_unit_of_work, send.id, self._clock)
 
-    async def _page(self, send: Send, cursor: str | None) -> AudiencePage:
+    async def _page(self, send: Send, cursor: str | None, limit: int) -> AudiencePage:
         try:
-            return await self._campaigns.audience(send.id, cursor, self._sizes.page)
+            return await self._campaigns.audience(send.id, cursor, limit)
         except ContentRefused as error:
             if cursor is None:
                 raise _CannotSend(str(error)) from error
@@ -188,3 +193,7 @@ class PlanningSends:
                 data = SendFailedData(campaign_id=send.id, reason=reason)
                 await uow.publish(event(SendFailed, send.id, send.organisation_id, data, self._clock))
         log.warning("send_failed", send_id=str(send.id), reason=reason)
+
+
+def _longest_fields(page: AudiencePage) -> int:
+    return max((len(str(member.fields)) for member in page.members), default=1)

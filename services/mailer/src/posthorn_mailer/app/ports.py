@@ -240,7 +240,7 @@ class Deliveries(Protocol):
 
     async def copy(self, send: Send, first_number: int, members: Sequence[AudienceMember]) -> None: ...
     async def recipients(self, batch: Batch) -> list[Recipient]:
-        """Return what may be opened now, in order."""
+        """Return what may be opened now, in order; of large recipients only the first ones."""
         ...
 
     async def relabel(self, batch: Batch) -> int:

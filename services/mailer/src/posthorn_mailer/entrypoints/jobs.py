@@ -64,9 +64,9 @@ class CampaignWorker:
                 raise UnknownJob(job.name)
 
     async def _look_for_plans(self) -> None:
-        if await self._should_look():
-            while await self._planning.plan_next():
-                pass
+        # Always: while all places are taken by batches, no bell is heard.
+        while await self._planning.plan_next():
+            pass
 
     async def _look_for_batches(self) -> None:
         if await self._should_look():

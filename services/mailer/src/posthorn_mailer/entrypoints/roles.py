@@ -54,7 +54,7 @@ def campaign_worker(container: Container) -> CampaignWorker:
         planning=container.planning,
         sending=container.sending,
         controlling=container.controlling,
-        concurrency=container.settings.batches_per_worker + 1,  # planning must not wait for batches
+        concurrency=container.settings.batches_per_worker + 1,  # a place for planning and sweeping
         poll_seconds=container.settings.poll_seconds,
     )
 

@@ -20,6 +20,8 @@ from posthorn_mailer.domain.errors import DeliveryNotFound
 from posthorn_mailer.domain.sends import Send
 
 _COPIED = ("send_id", "number", "organisation_id", "contact_id", "email", "domain", "fields")
+# Of merge fields at a time; a batch that has more is claimed more than once.
+_MOST_BYTES = 4 * 1024 * 1024
 _UNKNOWN_END = "The worker ended before the relay's answer was written down."
 _COLUMNS = (
     deliveries.c.send_id,
@@ -64,8 +66,8 @@ class SqlDeliveries:
         await driver.copy_records_to_table("deliveries", records=rows, columns=_COPIED)
 
     async def recipients(self, batch: Batch) -> list[Recipient]:
-        """Return what may be opened now, in order."""
-        rows = await self._connection.execute(_RECIPIENTS, _range(batch))
+        """Return what may be opened now, in order, as far as it fits into memory."""
+        rows = await self._connection.execute(_RECIPIENTS, _range(batch) | {"most_bytes": _MOST_BYTES})
         return [Recipient(row.number, row.contact_id, row.email, row.fields) for row in rows]
 
     async def relabel(self, batch: Batch) -> int:
@@ -216,9 +218,12 @@ class SqlDeliveries:
 
 _IN_RANGE = "send_id = :send AND number BETWEEN :first AND :last"
 _RECIPIENTS = sa.text(f"""
-    SELECT number, contact_id, email, fields FROM deliveries
-    WHERE {_IN_RANGE} AND (state = 'pending' OR state = 'deferred' AND next_attempt_at <= clock_timestamp())
-    ORDER BY number
+    SELECT number, contact_id, email, fields FROM (
+        SELECT number, contact_id, email, fields,
+               sum(octet_length(fields)) OVER (ORDER BY number) - octet_length(fields) AS bytes_before
+        FROM deliveries
+        WHERE {_IN_RANGE} AND (state = 'pending' OR state = 'deferred' AND next_attempt_at <= clock_timestamp())
+    ) due WHERE bytes_before < :most_bytes ORDER BY number
 """)  # noqa: S608  the range is a constant
 _RELABEL = sa.text(f"""
     UPDATE deliveries SET state = 'ambiguous', finished_at = now(), reply = :reply
