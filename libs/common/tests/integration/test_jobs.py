@@ -132,6 +132,22 @@ async def test_a_delayed_job_announced_without_delay_comes_at_once(queue):
         await eventually(lambda: recorder.ids == ["soon"])
 
 
+async def test_a_delayed_job_that_becomes_due_while_it_is_announced_comes_once(queue, monkeypatch):
+    await queue.announce("due", "work", {}, delay_seconds=3600)
+    look = queue._queue.getJobState
+
+    async def state_of_a_moment_ago(job_id):
+        state = await look(job_id)
+        await queue._queue.backend.promote(job_id)
+        return state
+
+    monkeypatch.setattr(queue._queue, "getJobState", state_of_a_moment_ago)
+    await queue.announce("due", "work", {})
+    recorder = Recorder()
+    async with working(queue, recorder):
+        await eventually(lambda: recorder.ids == ["due"])
+
+
 async def test_jobs_of_higher_priority_come_first(queue):
     await queue.announce("low", "work", {}, priority=10)
     await queue.announce("high", "work", {}, priority=1)
