@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,6 +22,7 @@ from .report import Report
 from .support import ROLES, SETTINGS, Account, Fleet, Flight, launched, open_account
 
 _RECIPIENTS = int(os.environ.get("POSTHORN_CHAOS_RECIPIENTS", "3000"))
+_KEPT = STATE / "chaos"
 _REPORT = pytest.StashKey[Report]()
 
 Launch = Callable[..., Awaitable[Flight]]
@@ -47,7 +49,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     report = config.stash.get(_REPORT, None)
     terminal = config.pluginmanager.get_plugin("terminalreporter")
     if report is not None and report.rows and terminal is not None:
-        report.write(STATE / "chaos.json")
+        report.write(_KEPT / "figures.json")
         terminal.write_line(report.last_line())
 
 
@@ -59,7 +61,7 @@ def report(pytestconfig: pytest.Config) -> Report:
 
 @pytest.fixture(scope="session")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Generator[Fleet]:
-    """The product in a folder of its own; stopped and wiped at the end."""
+    """The product in a folder of its own; stopped and wiped at the end, but for its logs."""
     folder = tmp_path_factory.mktemp("chaos")
     stack = Stack(folder, settings=SETTINGS, roles=ROLES)
     relay = CountingRelay(folder)
@@ -70,6 +72,9 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Generator[Fleet]:
         yield fleet
     finally:
         relay.stop()
+        stack.down(lambda _line: None)
+        shutil.rmtree(_KEPT / "logs", ignore_errors=True)
+        shutil.copytree(folder / "logs", _KEPT / "logs")
         stack.reset(lambda _line: None)
 
 
@@ -99,7 +104,9 @@ async def launch(fleet: Fleet, account: Account, report: Report) -> AsyncGenerat
     """Send a campaign: `launch("what goes wrong", faults of the relay)`."""
     async with contextlib.AsyncExitStack() as flights:
 
-        async def start(fault: str, faults: Sequence[Fault] = (), *, by: Account = account) -> Flight:
-            return await flights.enter_async_context(launched(fault, fleet, by, report, faults))
+        async def start(
+            fault: str, faults: Sequence[Fault] = (), *, by: Account = account, lasting: float = 0.0
+        ) -> Flight:
+            return await flights.enter_async_context(launched(fault, fleet, by, report, faults, lasting))
 
         yield start

@@ -318,11 +318,15 @@ def _explained(address: str, states: dict[str, str], records: Records) -> bool:
 
 @contextlib.asynccontextmanager
 async def launched(
-    fault: str, fleet: Fleet, account: Account, report: Report, faults: Sequence[Fault]
+    fault: str, fleet: Fleet, account: Account, report: Report, faults: Sequence[Fault], lasting: float
 ) -> AsyncGenerator[Flight]:
-    """Send a campaign to the account's audience through a relay of its own; the relay does `faults` wrong."""
+    """Send a campaign to the account's audience through a relay of its own.
+
+    The relay does `faults` wrong, and is so slow that the campaign takes `lasting` seconds at least.
+    """
     await asyncio.to_thread(fleet.complete)
-    fleet.relay.follow(faults, delay_seconds=ANSWER_SECONDS)
+    slowly = lasting * WORKERS * CONNECTIONS / len(account.addresses)
+    fleet.relay.follow(faults, delay_seconds=max(ANSWER_SECONDS, slowly))
     fleet.relay.forget()
     async with ApiClient(fleet.stack.plan.urls["gateway"]) as api:
         await api.sign_in(account.email, account.password)

@@ -18,7 +18,7 @@ _AWAY_SECONDS = 5.0
 
 @pytest.mark.e2e
 async def test_redis_is_emptied(launch: Any, fleet: Any) -> None:
-    flight = await launch("FLUSHALL")
+    flight = await launch("FLUSHALL", lasting=5)
     async with redis.Redis.from_url(fleet.stack.plan.servers.redis) as client:
         for share in (0.1, 0.4):
             await flight.under_way(share)

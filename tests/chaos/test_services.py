@@ -30,7 +30,7 @@ async def _being_planned(flight: Any) -> None:
 
 async def test_the_relay_role_is_killed_between_publishing_and_marking(launch: Any, fleet: Any) -> None:
     kills, draw = 6, random.Random(1)
-    flight = await launch(f"SIGKILL of the relay role, {kills} times")
+    flight = await launch(f"SIGKILL of the relay role, {kills} times", lasting=20)
     await flight.under_way(0.1)
     process = fleet.service("mailer")
     for _ in range(kills):
@@ -43,7 +43,7 @@ async def test_the_relay_role_is_killed_between_publishing_and_marking(launch: A
 
 
 async def test_analytics_is_killed(launch: Any, fleet: Any) -> None:
-    flight = await launch("SIGKILL of analytics")
+    flight = await launch("SIGKILL of analytics", lasting=5)
     await flight.under_way(0.3)
     fleet.service("analytics").kill()
     await flight.under_way(0.6)

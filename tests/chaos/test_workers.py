@@ -33,11 +33,10 @@ async def test_all_workers_are_killed_and_new_ones_come(launch: Any, fleet: Any)
 
 async def test_workers_are_killed_again_and_again(launch: Any, fleet: Any) -> None:
     kills = 6
-    flight = await launch(f"SIGKILL of workers, {kills} times")
+    flight = await launch(f"SIGKILL of workers, {kills} times", lasting=30)
     for number in range(kills):
-        await flight.under_way(0.1 * (number + 1))
-        victim = fleet.workers[number % WORKERS]
-        victim.kill()
+        await flight.under_way(0.08 * (number + 1))
+        fleet.workers[number % WORKERS].kill()
         await fleet.start_workers()
     await flight.ends(in_doubt_at_most=kills * CONNECTIONS)
 
