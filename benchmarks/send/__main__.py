@@ -18,7 +18,8 @@ from benchmarks.send.whole_path import whole_path, workers
 
 _COLUMNS = {
     "messages_per_second": ",.0f", "cpu_us": ".1f", "mailer_us": ".1f", "postgres_us": ".1f", "valkey_us": ".1f",
-    "rabbitmq_us": ".1f", "sink_us": ".1f", "rss_mb": ".0f", "first_message_s": ".2f", "planned_after_s": ".2f",
+    "rabbitmq_us": ".1f", "sink_us": ".1f", "commits_per_message": ".3f", "rss_mb": ".0f",
+    "first_message_s": ".2f", "planned_after_s": ".2f",
 }  # fmt: skip
 _COMPOSED = 5_000
 _ONE, _TWO = "mailer, one worker", "mailer, two workers"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import secrets
 from collections.abc import AsyncGenerator
@@ -29,6 +30,7 @@ from posthorn_local.secrets_file import load_or_create_secrets
 from posthorn_mailer.bootstrap import MIGRATIONS
 
 PUBLIC_URL = "https://letters.lighthouse.example"
+_STATISTICS_SECONDS = 1.5
 _CHANGING_TABLES = "sends, batches, deliveries, outbox, inbox"
 
 
@@ -54,6 +56,13 @@ class Stage:
         """Forget earlier campaigns, and have PostgreSQL write what it has to write, so that rounds are alike."""
         await self.database.execute(f"TRUNCATE {_CHANGING_TABLES}")
         await self.database.execute("CHECKPOINT")
+
+    async def commits(self) -> int:
+        """Return how many transactions PostgreSQL has committed; processes tell with a second's delay."""
+        await asyncio.sleep(_STATISTICS_SECONDS)
+        await self.database.execute("SELECT pg_stat_clear_snapshot()")
+        query = "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()"
+        return int(await self.database.fetchval(query))
 
     async def add_relay(self, connections: int) -> None:
         """Make the sink the organisation's relay."""

@@ -24,7 +24,6 @@ COUNTED = ("mailer", "postgres", "valkey", "rabbitmq")
 
 _WARM_UP = 1000
 _PAUSE_SECONDS = 0.1
-_SETTLE_SECONDS = 1.5
 
 
 class WentWrong(Exception):
@@ -61,12 +60,15 @@ async def whole_path(stage: Stage, processes: Sequence[ServiceProcess], recipien
     await stage.clear()
     await _finish(stage, processes, await launch(stage, _WARM_UP))
     await stage.clear()
-    await asyncio.sleep(_SETTLE_SECONDS)
     meter = CpuMeter({"mailer": [process.pid for process in processes], "sink": [stage.sink_pid], **stage.servers.pids})
+    commits = await stage.commits()
     meter.start()
     launched = await launch(stage, recipients)
     await _finish(stage, processes, launched)
-    return await _figures(stage, processes, launched, meter.read())
+    used = meter.read()
+    commits = await stage.commits() - commits
+    figures = await _figures(stage, processes, launched, used)
+    return {**figures, "commits_per_message": commits / recipients}
 
 
 async def launch(stage: Stage, recipients: int) -> Launch:
