@@ -127,7 +127,11 @@ def _container(settings: Settings, opened: _Resources, service_tokens: ServiceTo
         managing_contacts=ManagingContacts(new_unit_of_work=new_unit_of_work, clock=clock),
         managing_lists=ManagingLists(new_unit_of_work=new_unit_of_work, clock=clock),
         receiving_imports=ReceivingImports(
-            new_unit_of_work=new_unit_of_work, bell=bell, clock=clock, max_bytes=settings.import_max_bytes
+            new_unit_of_work=new_unit_of_work,
+            bell=bell,
+            clock=clock,
+            max_bytes=settings.import_max_bytes,
+            retention=timedelta(days=settings.import_retention_days),
         ),
         importing=Importing(
             new_unit_of_work=new_unit_of_work,

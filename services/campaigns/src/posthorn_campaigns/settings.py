@@ -25,4 +25,7 @@ class Settings(DatabaseSettings):
     import_lease_seconds: int = Field(
         default=60, ge=5, le=3600, description="An import whose worker has died is taken over after this time."
     )
+    import_retention_days: int = Field(
+        default=90, ge=1, description="Imports are forgotten, with their rejected rows, so long after their end."
+    )
     import_concurrency: int = Field(default=2, ge=1, le=50, description="Imports at a time in one worker.")

@@ -19,7 +19,7 @@ NOW = SystemClock().now()
 
 
 async def _list(container: Container, organisation_id: UUID) -> UUID:
-    return (await container.managing_lists.add(organisation_id, "Readers", "")).id
+    return (await container.managing_lists.add(organisation_id, "Readers", "")).contact_list.id
 
 
 async def _contact(container: Container, organisation_id: UUID, *list_ids: UUID) -> UUID:

@@ -188,13 +188,15 @@ async def test_lists_are_added_changed_counted_and_deleted(client: httpx.AsyncCl
     path = f"/v1/lists/{list_id}"
     changed = await client.patch(path, json={"description": "All who read"}, headers=headers)
     assert (changed.json()["name"], changed.json()["description"]) == ("Readers", "All who read")
+    assert changed.json()["contact_count"] == 0
     contact = await _add(client, headers, list_ids=[list_id])
     counted = (await client.get(path, headers=headers)).json()
     assert (counted["contact_count"], counted["name"]) == (1, "Readers")
     second = await _add_list(client, headers, "Writers")
     page = (await client.get("/v1/lists?limit=1", headers=headers)).json()
     rest = (await client.get(f"/v1/lists?cursor={page['next_cursor']}", headers=headers)).json()
-    assert [item["id"] for item in page["items"] + rest["items"]] == [list_id, second]
+    listed = [(item["id"], item["contact_count"]) for item in page["items"] + rest["items"]]
+    assert listed == [(list_id, 1), (second, 0)]
     assert (await client.delete(path, headers=headers)).status_code == 204
     assert (await client.get(path, headers=headers)).status_code == 404
     kept = (await client.get(f"/v1/contacts/{contact['id']}", headers=headers)).json()

@@ -90,6 +90,18 @@ async def test_counts_move_with_the_outcomes(office: Office, container: Containe
     }  # fmt: skip
 
 
+async def test_a_move_told_before_the_outcome_it_moves_from_shows_no_negative_count(
+    office: Office, container: Container, campaign: Any
+) -> None:
+    following = container.following_sends
+    await following.on_deliveries_recorded(recorded(office, campaign, ("sent", "ambiguous")))
+    counts = (await office.campaign(campaign))["counts"]
+    assert (counts["sent"], counts["ambiguous"]) == (1, 0)
+    await following.on_deliveries_recorded(recorded(office, campaign, ("ambiguous", None)))
+    counts = (await office.campaign(campaign))["counts"]
+    assert (counts["sent"], counts["ambiguous"]) == (1, 0)
+
+
 async def test_every_event_delivered_twice_changes_nothing_the_second_time(
     office: Office, container: Container, campaign: Any
 ) -> None:

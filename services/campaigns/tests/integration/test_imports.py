@@ -187,6 +187,70 @@ async def test_of_very_many_rejected_rows_the_first_are_kept_and_all_are_counted
     assert report.splitlines()[-1].startswith(f"{MAX_STORED_ERRORS},email,invalid_email")
 
 
+def _columns(first: int, number: int) -> str:
+    return ",".join(f"a{column}" for column in range(first, first + number))
+
+
+async def test_imports_give_no_contact_more_attributes_than_the_api_allows(
+    client: httpx.AsyncClient, headers: Any, upload: Upload, finish: Any, list_id: str
+) -> None:
+    full = f"email,{_columns(0, 190)}\nada@example.com{',x' * 190}\nben@example.com,x{',' * 189}\n"
+    assert (await finish(await upload(full.encode())))["created"] == 2
+    more = f"email,first_name,{_columns(190, 11)}\nada@example.com,Ada{',y' * 11}\nben@example.com,Ben{',y' * 11}\n"
+    done = await finish(await upload(more.encode(), list_id=list_id))
+    assert _counts(done) == {"rows_read": 2, "created": 0, "updated": 1, "unchanged": 0, "rejected": 1}
+    errors = (await client.get(f"/v1/imports/{done['id']}/errors", headers=headers)).json()["items"]
+    assert [(error["row"], error["code"]) for error in errors] == [(1, "too_many_attributes")]
+    stored = await _contacts(client, headers)
+    assert (stored["ada@example.com"]["first_name"], len(stored["ada@example.com"]["attributes"])) == ("", 190)
+    assert list(await _contacts(client, headers, list_id=list_id)) == ["ben@example.com"]
+    # Within the limit all is well, also for a contact who has nearly all.
+    last = f"email,{_columns(190, 10)}\nada@example.com{',z' * 10}\n"
+    assert (await finish(await upload(last.encode())))["updated"] == 1
+
+
+async def test_imports_give_no_contact_larger_attributes_than_the_api_allows(
+    client: httpx.AsyncClient, headers: Any, upload: Upload, finish: Any
+) -> None:
+    def file(first: int) -> bytes:
+        values = f",{'x' * 9_000}" * 4
+        return f"email,{_columns(first, 4)}\nada@example.com{values}\n".encode()
+
+    assert (await finish(await upload(file(0))))["created"] == 1
+    done = await finish(await upload(file(4)))
+    assert (done["updated"], done["rejected"]) == (0, 1)
+    assert len((await _contacts(client, headers))["ada@example.com"]["attributes"]) == 4
+    # Two rows of one file, of an address that is new.
+    wide = f"email,{_columns(0, 8)}\n"
+    rows = [f"ben@example.com{',' * 4 * n}{(',' + 'y' * 9_000) * 4}{',' * 4 * (1 - n)}\n" for n in (0, 1)]
+    done = await finish(await upload((wide + "".join(rows)).encode()))
+    assert _counts(done) == {"rows_read": 2, "created": 0, "updated": 0, "unchanged": 1, "rejected": 1}
+    assert list(await _contacts(client, headers)) == ["ada@example.com"]
+
+
+async def test_imports_that_ended_long_ago_are_forgotten_with_their_rejected_rows(
+    client: httpx.AsyncClient, container: Container, headers: Any, organisation_id: UUID, upload: Upload, finish: Any
+) -> None:
+    async def age(*jobs: Json) -> None:
+        query = "UPDATE imports SET finished_at = now() - interval '91 days' WHERE id = ANY (CAST(:ids AS uuid[]))"
+        async with container.engine.begin() as connection:
+            await connection.execute(sa.text(query), {"ids": [job["id"] for job in jobs]})
+
+    async def rejected() -> int:
+        query = sa.text("SELECT count(*) FROM rejected_rows WHERE organisation_id = :id")
+        async with container.engine.connect() as connection:
+            return int((await connection.execute(query, {"id": organisation_id})).scalar_one())
+
+    old = [await finish(await upload(b"email\nnobody\n")) for _ in range(12)]
+    recent, waiting = await finish(await upload(b"email\nnobody\n")), await upload(b"email\nada@example.com\n")
+    await age(*old)
+    assert await rejected() == 13
+    await container.receiving_imports.purge_ended_imports()
+    items = (await client.get("/v1/imports", headers=headers)).json()["items"]
+    assert [item["id"] for item in items] == [waiting["id"], recent["id"]]
+    assert await rejected() == 1
+
+
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "latin-1", "cp1252"])
 @pytest.mark.parametrize("delimiter", [";", "\t"])
 async def test_encodings_and_delimiters_are_detected(

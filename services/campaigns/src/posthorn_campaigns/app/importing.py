@@ -104,6 +104,7 @@ class Importing:
             if job.list_id is not None and await uow.lists.missing(job.organisation_id, [job.list_id]):
                 return None
             taken = await uow.imports.take_in(job, chunk, self._clock.now())
+            chunk.refuse(taken.refused)
             after = job.after(chunk, taken)
             await uow.imports.save_progress(after, chunk.rejected[: max(0, MAX_STORED_ERRORS - job.rejected)])
         _count(chunk, taken)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from uuid import UUID
 
-from posthorn_campaigns.app.ports import NewUnitOfWork
+from posthorn_campaigns.app.ports import NewUnitOfWork, UnitOfWork
 from posthorn_campaigns.domain.audience import ContactList
 from posthorn_campaigns.domain.errors import ListInUse, ListNotFound
 from posthorn_common.clock import Clock, new_id
@@ -28,7 +29,7 @@ class ManagingLists:
         self._new_unit_of_work = new_unit_of_work
         self._clock = clock
 
-    async def add(self, organisation_id: UUID, name: str, description: str) -> ContactList:
+    async def add(self, organisation_id: UUID, name: str, description: str) -> CountedList:
         """Add an empty list."""
         contact_list = ContactList(
             id=new_id(),
@@ -39,22 +40,22 @@ class ManagingLists:
         )
         async with self._new_unit_of_work() as uow:
             await uow.lists.add(contact_list)
-        return contact_list
+        return CountedList(contact_list, 0)
 
     async def get(self, organisation_id: UUID, list_id: UUID) -> CountedList:
         """Return a list. Raises ListNotFound."""
         async with self._new_unit_of_work() as uow:
-            contact_list = await uow.lists.get(organisation_id, list_id)
-            return CountedList(contact_list, await uow.lists.contact_count(organisation_id, list_id))
+            [counted] = await _counted(uow, [await uow.lists.get(organisation_id, list_id)])
+        return counted
 
-    async def find(self, organisation_id: UUID, after: UUID | None, limit: int) -> list[ContactList]:
+    async def find(self, organisation_id: UUID, after: UUID | None, limit: int) -> list[CountedList]:
         """Return lists by id."""
         async with self._new_unit_of_work() as uow:
-            return await uow.lists.page(organisation_id, after, limit)
+            return await _counted(uow, await uow.lists.page(organisation_id, after, limit))
 
     async def change(
         self, organisation_id: UUID, list_id: UUID, *, name: str | None, description: str | None
-    ) -> ContactList:
+    ) -> CountedList:
         """Change name or description; None leaves it as it is. Raises ListNotFound."""
         async with self._new_unit_of_work() as uow:
             before = await uow.lists.get(organisation_id, list_id, lock=True)
@@ -64,7 +65,8 @@ class ManagingLists:
                 description=before.description if description is None else description,
             )
             await uow.lists.save(changed)
-        return changed
+            [counted] = await _counted(uow, [changed])
+        return counted
 
     async def delete(self, organisation_id: UUID, list_id: UUID) -> None:
         """Delete a list; its contacts stay. Raises ListNotFound, ListInUse."""
@@ -91,3 +93,11 @@ class ManagingLists:
             if left:
                 data = ContactUnsubscribedData(contact_id=contact_id, list_ids=tuple(left), method="api")
                 await uow.publish(event(ContactUnsubscribed, contact_id, organisation_id, data, self._clock))
+
+
+async def _counted(uow: UnitOfWork, lists: Sequence[ContactList]) -> list[CountedList]:
+    """Return lists of one organisation with their counts."""
+    if not lists:
+        return []
+    counts = await uow.lists.contact_counts(lists[0].organisation_id, [contact_list.id for contact_list in lists])
+    return [CountedList(contact_list, counts.get(contact_list.id, 0)) for contact_list in lists]

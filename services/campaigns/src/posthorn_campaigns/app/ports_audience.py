@@ -84,8 +84,8 @@ class Lists(Protocol):
         """Raises ListNotFound."""
         ...
 
-    async def contact_count(self, organisation_id: UUID, list_id: UUID) -> int:
-        """Return how many contacts are subscribed."""
+    async def contact_counts(self, organisation_id: UUID, list_ids: Sequence[UUID]) -> Mapping[UUID, int]:
+        """Return how many contacts are subscribed to each of the lists; empty ones may be missing."""
         ...
 
     async def page(self, organisation_id: UUID, after: UUID | None, limit: int) -> list[ContactList]: ...
@@ -124,6 +124,10 @@ class Imports(Protocol):
 
     async def discard_abandoned(self) -> int:
         """Drop imports whose upload has died; return how many."""
+        ...
+
+    async def purge(self, before: datetime, limit: int) -> int:
+        """Drop imports that ended before a time, at most `limit`; return how many."""
         ...
 
     async def get(self, organisation_id: UUID, import_id: UUID) -> Import:

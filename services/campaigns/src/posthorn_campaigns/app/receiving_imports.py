@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from uuid import UUID
 
 import structlog
@@ -18,6 +19,9 @@ from posthorn_common.clock import Clock, new_id
 from posthorn_common.errors import TransientError
 
 log = structlog.get_logger(__name__)
+
+_PURGED_AT_ONCE = 10
+"""Each may have as many rejected rows as are kept, ten thousand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +37,20 @@ class NewImport:
 class ReceivingImports:
     """The use cases of imports for those who ask for them."""
 
-    def __init__(self, *, new_unit_of_work: NewUnitOfWork, bell: ImportBell, clock: Clock, max_bytes: int) -> None:
+    def __init__(
+        self,
+        *,
+        new_unit_of_work: NewUnitOfWork,
+        bell: ImportBell,
+        clock: Clock,
+        max_bytes: int,
+        retention: timedelta,
+    ) -> None:
         self._new_unit_of_work = new_unit_of_work
         self._bell = bell
         self._clock = clock
         self._max_bytes = max_bytes
+        self._retention = retention
 
     async def receive(self, organisation_id: UUID, wanted: NewImport, body: AsyncIterator[bytes]) -> Import:
         """Store a file, in short transactions and never whole in memory, and have it imported.
@@ -110,6 +123,18 @@ class ReceivingImports:
             discarded = await uow.imports.discard_abandoned()
         if discarded:
             log.info("abandoned_uploads_discarded", uploads=discarded)
+
+    async def purge_ended_imports(self) -> None:
+        """Forget imports that ended long ago, with their rejected rows, a few in a transaction."""
+        purged = 0
+        while True:
+            async with self._new_unit_of_work() as uow:
+                deleted = await uow.imports.purge(self._clock.now() - self._retention, _PURGED_AT_ONCE)
+            purged += deleted
+            if deleted < _PURGED_AT_ONCE:
+                break
+        if purged:
+            log.info("imports_purged", imports=purged)
 
     async def _limited(self, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         received = 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
@@ -115,7 +115,10 @@ class Campaign:
     @property
     def counts(self) -> Counts:
         """What to show: outcomes arrive in no certain order, so that only final counts are exact at the end."""
-        return self.final_counts if self.final_counts and self.status in _COMPLETED else self.live_counts
+        if self.final_counts and self.status in _COMPLETED:
+            return self.final_counts
+        # A move that is told before the outcome it moves from takes away what is not counted yet.
+        return Counts(**{name: max(0, count) for name, count in asdict(self.live_counts).items()})
 
     def schedule(self, at: datetime, now: datetime) -> Campaign:
         """Plan the start. Raises ScheduleInvalid, InvalidTransition."""

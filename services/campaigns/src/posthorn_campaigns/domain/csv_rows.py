@@ -63,7 +63,8 @@ def contact_of(
     except ValueError as error:
         return RejectedRow(number, EMAIL, "invalid_email", str(error))
     first_name, last_name = values.pop(FIRST_NAME, ""), values.pop(LAST_NAME, "")
-    return ImportedContact(email, first_name, last_name, {name: value for name, value in values.items() if value})
+    attributes = {name: value for name, value in values.items() if value}
+    return ImportedContact(number, email, first_name, last_name, attributes)
 
 
 def _problem(name: str, value: str) -> tuple[str, str] | None:

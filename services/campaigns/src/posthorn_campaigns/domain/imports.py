@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
+
+from posthorn_campaigns.domain.audience import MAX_ATTRIBUTES, MAX_ATTRIBUTES_BYTES
 
 PIECE_BYTES = 256 * 1024
 """Files are stored in pieces of this size; only the last one is shorter."""
@@ -15,6 +18,12 @@ MAX_FRUITLESS_LEASES = 5
 
 MAX_STORED_ERRORS = 10_000
 """Rejected rows of one import that are kept for its error report; all are counted."""
+
+
+TOO_MANY_ATTRIBUTES = (
+    "too_many_attributes",
+    f"would leave the contact with more than {MAX_ATTRIBUTES} attributes or {MAX_ATTRIBUTES_BYTES // 1024} KiB of them",
+)
 
 
 class ImportStatus(StrEnum):
@@ -103,8 +112,9 @@ class Import:
 
 @dataclass(frozen=True, slots=True)
 class ImportedContact:
-    """A good row of a file. `email` is normalised; empty names were not given."""
+    """A good row of a file. `email` is normalised; empty names were not given. `row` counts as in RejectedRow."""
 
+    row: int
     email: str
     first_name: str
     last_name: str
@@ -113,6 +123,7 @@ class ImportedContact:
     def merged_with(self, later: ImportedContact) -> ImportedContact:
         """Return what two rows of the same address say together; the later one wins where both say something."""
         return ImportedContact(
+            row=later.row,
             email=self.email,
             first_name=later.first_name or self.first_name,
             last_name=later.last_name or self.last_name,
@@ -155,11 +166,18 @@ class ChunkOfRows:
         if self.mode is ImportMode.UPSERT:
             self.contacts[row.email] = known.merged_with(row)
 
+    def refuse(self, emails: Iterable[str]) -> None:
+        """Reject contacts that turned out to be too large. Of an address that comes again, the last row is rejected."""
+        refused = [self.contacts.pop(email) for email in emails]
+        self.rejected += [RejectedRow(contact.row, "", *TOO_MANY_ATTRIBUTES) for contact in refused]
+        self.rejected.sort(key=lambda rejected: rejected.row)
+
 
 @dataclass(frozen=True, slots=True)
 class TakenIn:
-    """What became of a chunk's contacts."""
+    """What became of a chunk's contacts. `refused` are addresses whose attributes would have been too many."""
 
     created: int
     updated: int
     unchanged: int
+    refused: frozenset[str] = frozenset()

@@ -20,6 +20,7 @@ ROLES = ("api", "consumer", "worker", "relay", "scheduler")
 _START_SECONDS = 1.0
 _RECONCILE_SECONDS = 5.0
 _DISCARD_UPLOADS_SECONDS = 300.0
+_PURGE_IMPORTS_SECONDS = 3600.0
 
 
 @contextlib.asynccontextmanager
@@ -61,5 +62,13 @@ async def schedule(container: Container, stop: asyncio.Event) -> None:
                 container.receiving_imports.discard_abandoned_uploads,
                 stop=stop,
                 name="discard_abandoned_uploads",
+            )
+        )
+        loops.create_task(
+            run_every(
+                _PURGE_IMPORTS_SECONDS,
+                container.receiving_imports.purge_ended_imports,
+                stop=stop,
+                name="purge_imports",
             )
         )

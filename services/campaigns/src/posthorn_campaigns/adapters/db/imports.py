@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from posthorn_campaigns.adapters.db.tables import import_pieces, imports, rejected_rows
+from posthorn_campaigns.domain.audience import MAX_ATTRIBUTES, MAX_ATTRIBUTES_BYTES
 from posthorn_campaigns.domain.errors import ImportNotFound
 from posthorn_campaigns.domain.imports import (
     OPEN,
@@ -45,6 +46,7 @@ _INSERT = f"""
     SELECT id, CAST(:organisation_id AS uuid), email, first_name, last_name, CAST(attributes AS jsonb), 'active',
         CAST(:now AS timestamptz), CAST(:now AS timestamptz)
     {_ROWS}
+    WHERE octet_length(CAST(CAST(attributes AS jsonb) AS text)) <= :max_bytes
     ORDER BY email
 """
 # In order of addresses, so that two imports of one organisation cannot lock each other out. An empty name and a missing
@@ -58,9 +60,11 @@ _UPSERT = sa.text(
             last_name = COALESCE(NULLIF(EXCLUDED.last_name, ''), known.last_name),
             attributes = known.attributes || EXCLUDED.attributes,
             updated_at = EXCLUDED.updated_at
-        WHERE (EXCLUDED.first_name <> '' AND EXCLUDED.first_name <> known.first_name)
-            OR (EXCLUDED.last_name <> '' AND EXCLUDED.last_name <> known.last_name)
-            OR NOT known.attributes @> EXCLUDED.attributes
+        WHERE ((EXCLUDED.first_name <> '' AND EXCLUDED.first_name <> known.first_name)
+                OR (EXCLUDED.last_name <> '' AND EXCLUDED.last_name <> known.last_name)
+                OR NOT known.attributes @> EXCLUDED.attributes)
+            AND octet_length(CAST(known.attributes || EXCLUDED.attributes AS text)) <= :max_bytes
+            AND (SELECT count(*) FROM jsonb_object_keys(known.attributes || EXCLUDED.attributes)) <= :max_attributes
         RETURNING xmax = 0 AS is_new
     )
     SELECT count(*) FILTER (WHERE is_new) AS created, count(*) FILTER (WHERE NOT is_new) AS updated FROM stored
@@ -71,6 +75,15 @@ _ADD_NEW = sa.text(
     WITH stored AS ({_INSERT} ON CONFLICT (organisation_id, email) DO NOTHING RETURNING id)
     SELECT count(*) AS created, 0 AS updated FROM stored
     """  # noqa: S608
+)
+# Asked after one of the above, whose locks hold: what is not stored then did not fit.
+_REFUSED = sa.text(
+    f"""
+    SELECT given.email
+    {_ROWS}
+    LEFT JOIN contacts AS known ON known.organisation_id = :organisation_id AND known.email = given.email
+    WHERE known.id IS NULL OR (:upserts AND NOT known.attributes @> CAST(given.attributes AS jsonb))
+    """
 )
 # Nobody is put back on a list that they have left.
 _SUBSCRIBE = sa.text(
@@ -144,6 +157,18 @@ class SqlImports:
         )
         return deleted.rowcount
 
+    async def purge(self, before: datetime, limit: int) -> int:
+        """Drop imports that ended before a time, at most `limit`; return how many."""
+        ended = (
+            sa.select(imports.c.id)
+            .where(imports.c.finished_at < before)
+            .order_by(imports.c.finished_at)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+        )
+        deleted = await self._connection.execute(sa.delete(imports).where(imports.c.id.in_(ended.scalar_subquery())))
+        return deleted.rowcount
+
     async def get(self, organisation_id: UUID, import_id: UUID) -> Import:
         """Return an import of the organisation. Raises ImportNotFound."""
         query = _shown(organisation_id).where(imports.c.id == import_id)
@@ -211,25 +236,29 @@ class SqlImports:
         rows = list(chunk.contacts.values())
         if not rows:
             return TakenIn(created=0, updated=0, unchanged=0)
-        emails = [row.email for row in rows]
         values = {
             "organisation_id": job.organisation_id,
             "now": now,
             "ids": [new_id() for _ in rows],
-            "emails": emails,
+            "emails": [row.email for row in rows],
             "first_names": [row.first_name for row in rows],
             "last_names": [row.last_name for row in rows],
             "attributes": [json.dumps(row.attributes) for row in rows],
+            "max_bytes": MAX_ATTRIBUTES_BYTES,
+            "max_attributes": MAX_ATTRIBUTES,
         }
-        statement = _UPSERT if job.mode is ImportMode.UPSERT else _ADD_NEW
-        counts = (await self._connection.execute(statement, values)).one()
+        upserts = job.mode is ImportMode.UPSERT
+        counts = (await self._connection.execute(_UPSERT if upserts else _ADD_NEW, values)).one()
+        refused = frozenset(await self._connection.scalars(_REFUSED, {**values, "upserts": upserts}))
         if job.list_id is not None:
-            values = {"organisation_id": job.organisation_id, "list_id": job.list_id, "now": now, "emails": emails}
+            values["list_id"] = job.list_id
+            values["emails"] = [row.email for row in rows if row.email not in refused]
             await self._connection.execute(_SUBSCRIBE, values)
         return TakenIn(
             created=counts.created,
             updated=counts.updated,
-            unchanged=len(rows) - counts.created - counts.updated,
+            unchanged=len(rows) - counts.created - counts.updated - len(refused),
+            refused=refused,
         )
 
     async def save_progress(self, job: Import, rejected: Sequence[RejectedRow]) -> None:

@@ -112,21 +112,24 @@ class ListChangeRequest(RequestModel):
     description: Description | None = None
 
 
-class ListAnswer(Answer):
+class ListAnswer(BaseModel):
     id: UUID
     name: str
     description: str
-    created_at: AwareDatetime
-
-
-class CountedListAnswer(ListAnswer):
     contact_count: int = Field(description="Contacts that are subscribed, whatever their status.")
+    created_at: AwareDatetime
 
     @classmethod
     def of(cls, found: CountedList) -> Self:
         """Return the answer for a list."""
-        fields = ListAnswer.model_validate(found.contact_list).model_dump()
-        return cls(**fields, contact_count=found.contact_count)
+        contact_list = found.contact_list
+        return cls(
+            id=contact_list.id,
+            name=contact_list.name,
+            description=contact_list.description,
+            contact_count=found.contact_count,
+            created_at=contact_list.created_at,
+        )
 
 
 class ImportAnswer(Answer):

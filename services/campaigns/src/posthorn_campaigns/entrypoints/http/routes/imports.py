@@ -29,8 +29,8 @@ _CSV_TYPES = {"text/csv", "application/csv", "application/vnd.ms-excel"}
 _CSV_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
-        "description": "The file. Its first row names the columns: `email`, which is needed, `first_name`, "
-        "`last_name`; all others become attributes.",
+        "description": "The file itself; a form that holds it (`multipart/form-data`) answers 415. Its first row names "
+        "the columns: `email`, which is needed, `first_name`, `last_name`; all others become attributes.",
         "content": {
             "text/csv": {"schema": {"type": "string"}, "example": "email,first_name,city\nada@example.com,Ada,Rome"}
         },

@@ -8,7 +8,6 @@ from fastapi import APIRouter
 
 from posthorn_campaigns.entrypoints.http.deps import ContactsReader, ContactsWriter, Services
 from posthorn_campaigns.entrypoints.http.schemas_audience import (
-    CountedListAnswer,
     ListAnswer,
     ListChangeRequest,
     NewListRequest,
@@ -21,24 +20,22 @@ router = APIRouter(tags=["lists"])
 
 @router.get("/v1/lists", operation_id="list_lists", responses=responses(400, 401, 403, 422))
 async def list_lists(caller: ContactsReader, page: Paging, services: Services) -> Page[ListAnswer]:
-    """List the organisation's lists, oldest first."""
+    """List the organisation's lists, oldest first, and how many contacts are on each."""
     found = await services.managing_lists.find(caller.organisation_id, id_after(page), page.limit + 1)
-    items = [ListAnswer.model_validate(contact_list) for contact_list in found[: page.limit]]
+    items = [ListAnswer.of(counted) for counted in found[: page.limit]]
     return Page(items=items, next_cursor=encode_cursor(items[-1].id) if len(found) > page.limit else None)
 
 
 @router.post("/v1/lists", operation_id="add_list", status_code=201, responses=responses(401, 403, 422))
 async def add_list(body: NewListRequest, caller: ContactsWriter, services: Services) -> ListAnswer:
     """Add an empty list."""
-    return ListAnswer.model_validate(
-        await services.managing_lists.add(caller.organisation_id, body.name, body.description)
-    )
+    return ListAnswer.of(await services.managing_lists.add(caller.organisation_id, body.name, body.description))
 
 
 @router.get("/v1/lists/{list_id}", operation_id="get_list", responses=responses(401, 403, 404, 422))
-async def get_list(list_id: UUID, caller: ContactsReader, services: Services) -> CountedListAnswer:
+async def get_list(list_id: UUID, caller: ContactsReader, services: Services) -> ListAnswer:
     """Return one list and how many contacts are on it."""
-    return CountedListAnswer.of(await services.managing_lists.get(caller.organisation_id, list_id))
+    return ListAnswer.of(await services.managing_lists.get(caller.organisation_id, list_id))
 
 
 @router.patch("/v1/lists/{list_id}", operation_id="change_list", responses=responses(401, 403, 404, 422))
@@ -47,7 +44,7 @@ async def change_list(list_id: UUID, body: ListChangeRequest, caller: ContactsWr
     changed = await services.managing_lists.change(
         caller.organisation_id, list_id, name=body.name, description=body.description
     )
-    return ListAnswer.model_validate(changed)
+    return ListAnswer.of(changed)
 
 
 @router.delete(
