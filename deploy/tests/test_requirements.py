@@ -16,7 +16,6 @@ FLOORS = {
     "fastapi": ("0.136.3", "allows that starlette"),
     "pyjwt": ("2.15.0", "CVE-2024-53861, CVE-2026-32597, CVE-2026-102266, CVE-2026-102273 to 102275"),
     "h11": ("0.16.0", "CVE-2025-43859"),
-    "aiosmtplib": ("5.1.2", "GHSA-v3q9-hj7j-63hq, GHSA-vxj7-4xrp-5vr4; desynchronised connections"),
     "python-multipart": ("0.0.27", "CVE-2024-53981, CVE-2026-24486, CVE-2026-40347, CVE-2026-42561"),
     "jinja2": ("3.1.6", "CVE-2024-56201, CVE-2024-56326, CVE-2025-27516"),
     "aiosmtpd": ("1.4.6", "SMTP smuggling"),

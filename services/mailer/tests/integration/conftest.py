@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import pytest_asyncio
+import uvloop
 
 from posthorn_common.testing import TokenMint
 from posthorn_mailer.bootstrap import Container, bootstrap
 from posthorn_mailer.settings import Settings
 
 from .support import CampaignsService, Office
+
+LoopFactory = Callable[[], asyncio.AbstractEventLoop]
+
+
+def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> Mapping[str, LoopFactory]:
+    """Try the SMTP client on both loops: uvloop is what it runs on, asyncio's own is what others test with."""
+    loops: dict[str, LoopFactory] = {"asyncio": asyncio.new_event_loop}
+    return loops | {"uvloop": uvloop.new_event_loop} if "test_smtp_" in item.nodeid else loops
 
 
 @pytest_asyncio.fixture

@@ -36,8 +36,11 @@ class Peer:
         self.script: dict[str, object] = dict(script or {})
         self.extensions = tuple(extensions)
         self.connections = 0
+        self.open = 0
+        self.most_open = 0
         self.commands: list[str] = []
         self.contents: list[bytes] = []
+        self.said = ""
         self.port = 0
         self.tls: ssl.SSLContext | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -61,23 +64,32 @@ class Peer:
         self._tasks.append(asyncio.create_task(self._serve(reader, writer)))
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.open += 1
+        self.most_open = max(self.most_open, self.open)
         try:
             with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, ssl.SSLError):
                 if await self._answer("banner", "220 peer ready", writer):
                     await self._talk(reader, writer)
         finally:
+            self.open -= 1
             writer.close()
-            with contextlib.suppress(ConnectionError, ssl.SSLError):
-                await writer.wait_closed()
+            with contextlib.suppress(ConnectionError, ssl.SSLError, TimeoutError):
+                # After a handshake that was broken off asyncio never tells that the connection is closed.
+                async with asyncio.timeout(1):
+                    await writer.wait_closed()
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        recipient_held = False
         while line := (await reader.readline()).decode().rstrip("\r\n"):
             self.commands.append(line)
             verb = line.split(" ")[0].upper()
+            if verb == "BDAT":
+                await self._take_chunk(int(line.split(" ")[1]), reader, writer, refuse=not recipient_held)
+                continue
             default = {
                 "EHLO": self._ehlo(),
                 "STARTTLS": "220 go on",
-                "DATA": "354 go on",
+                "DATA": "354 go on" if recipient_held else "554 5.5.1 no valid recipients",
                 "QUIT": "221 bye",
                 "AUTH": "235 2.7.0 welcome",
             }
@@ -89,10 +101,30 @@ class Peer:
             if upgrade:
                 assert self.tls is not None
                 await writer.start_tls(self.tls)
-            if verb == "DATA" and "DATA" not in self.script:
-                self.contents.append(await reader.readuntil(b"\r\n.\r\n"))
+            if verb in {"RCPT", "RSET"}:
+                recipient_held = verb == "RCPT" and self.said.startswith("250")
+            if verb == "DATA" and self.said.startswith("354"):
+                self.contents.append(await self._read_content(reader))
                 if not await self._answer("dot", "250 2.0.0 queued", writer):
                     return
+
+    @staticmethod
+    async def _read_content(reader: asyncio.StreamReader) -> bytes:
+        lines = [await reader.readuntil(b"\r\n")]
+        while lines[-1] != b".\r\n":
+            lines.append(await reader.readuntil(b"\r\n"))
+        return b"".join(lines)
+
+    async def _take_chunk(
+        self, size: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, refuse: bool
+    ) -> None:
+        chunk = await reader.readexactly(size)
+        if refuse:
+            await self._answer("BDAT", "503 5.5.1 no recipient", writer)
+            return
+        self.contents.append(chunk)
+        if not await self._answer("dot", "250 2.0.0 queued", writer):
+            raise ConnectionAbortedError
 
     @staticmethod
     def pause_reading(writer: asyncio.StreamWriter) -> None:
@@ -118,7 +150,7 @@ class Peer:
         if isinstance(order, float):
             await asyncio.sleep(order)
             order = default
-        text = str(order)
+        self.said = text = str(order)
         if text.startswith("bytewise "):
             for byte in (text.removeprefix("bytewise ") + "\r\n").encode():
                 writer.write(bytes([byte]))
@@ -162,11 +194,16 @@ def _timeouts(seconds: float = 5.0) -> SmtpTimeouts:
 
 @contextlib.asynccontextmanager
 async def a_transport(
-    *, seconds: float = 5.0, ca_file: Path | None = None, allow_internal: bool = True, **reuse: float
+    *,
+    seconds: float = 5.0,
+    timeouts: SmtpTimeouts | None = None,
+    ca_file: Path | None = None,
+    allow_internal: bool = True,
+    **reuse: float,
 ) -> AsyncGenerator[SmtpMailTransport]:
     dialling = Dialling(the_password, TlsContexts(ca_file), ehlo_name="client.test", allow_internal=allow_internal)
     limits = ReuseLimits(**{"messages": 500, "idle_seconds": 20.0, **reuse})  # type: ignore[arg-type]
-    transport = SmtpMailTransport(dialling, timeouts=_timeouts(seconds), reuse=limits)
+    transport = SmtpMailTransport(dialling, timeouts=timeouts or _timeouts(seconds), reuse=limits)
     try:
         yield transport
     finally:

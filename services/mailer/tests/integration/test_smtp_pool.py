@@ -6,6 +6,8 @@ import asyncio
 
 import pytest
 
+from posthorn_mailer.adapters.smtp import ReuseLimits
+from posthorn_mailer.adapters.smtp.pool import RelayPool
 from posthorn_mailer.app.ports_transport import Withdrawn
 from posthorn_mailer.domain.replies import Outcome, Stage, classify
 
@@ -145,6 +147,36 @@ async def test_no_more_connections_are_open_than_the_relay_allows() -> None:
     assert {attempt.code for attempt in attempts} == {250}
     assert open_now == [3]
     assert len(peer.contents) == 20
+
+
+async def test_a_connection_that_says_good_bye_counts_until_it_is_closed() -> None:
+    async with Peer({"QUIT": 0.05}).listening() as peer, a_transport(messages=1) as transport:
+        relay = a_relay(peer.port, max_connections=2)
+        attempts = await asyncio.gather(*(transport.send(relay, a_message()) for _ in range(8)))
+    assert {attempt.code for attempt in attempts} == {250}
+    assert (peer.connections, peer.most_open) == (8, 2)
+
+
+async def test_who_gives_up_waiting_for_a_connection_takes_none_away() -> None:
+    pool = RelayPool(1, ReuseLimits())
+    assert await pool.take() is None
+    impatient, unlucky, patient = (asyncio.create_task(pool.take()) for _ in range(3))
+    await asyncio.sleep(0)
+    impatient.cancel()
+    await asyncio.sleep(0)
+    pool.give_back(None)
+    unlucky.cancel()  # it has been handed the right to open one, and does not know yet
+    assert await patient is None
+    assert impatient.cancelled()
+    assert unlucky.cancelled()
+
+
+async def test_connections_that_failed_make_room_for_others() -> None:
+    async with Peer({"banner": ["421 busy"] * 3}).listening() as peer, a_transport() as transport:
+        relay = a_relay(peer.port, max_connections=1)
+        attempts = await asyncio.gather(*(transport.send(relay, a_message()) for _ in range(5)))
+    assert [attempt.code for attempt in attempts] == [421, 421, 421, 250, 250]
+    assert peer.most_open == 1
 
 
 async def test_changed_settings_are_used_for_the_next_message() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from posthorn_local.testing.smtp import RecordingSmtpServer
+from posthorn_mailer.adapters.smtp import SmtpTimeouts
 from posthorn_mailer.app.ports_transport import OutgoingMessage
 from posthorn_mailer.domain.replies import Attempt, Outcome, Stage, classify
 
@@ -56,17 +57,34 @@ SCRIPTS: list[tuple[str, dict[str, object], Attempt, Outcome]] = [
 ]  # fmt: skip
 
 
+WAYS = {
+    "one by one": ["8BITMIME"],
+    "pipelined": ["8BITMIME", "PIPELINING"],
+    "in a chunk": ["8BITMIME", "CHUNKING"],
+    "pipelined, in a chunk": ["8BITMIME", "CHUNKING", "PIPELINING"],
+}
+
+
 @pytest.mark.parametrize(
-    ("script", "expected", "outcome"), [case[1:] for case in SCRIPTS], ids=[case[0] for case in SCRIPTS]
+    ("script", "expected", "outcome", "extensions"),
+    [
+        pytest.param(*case, extensions, id=f"{name}, {way}")
+        for way, extensions in WAYS.items()
+        for name, *case in SCRIPTS
+        if "CHUNKING" not in extensions or "DATA" not in case[0]  # who sends a chunk does not say DATA
+    ],
 )
 async def test_every_misbehaviour_ends_the_attempt_exactly_where_it_happened(
-    script: dict[str, object], expected: Attempt, outcome: Outcome
+    script: dict[str, object], expected: Attempt, outcome: Outcome, extensions: list[str]
 ) -> None:
-    seconds = SHORT if "silence" in script.values() else 5.0
-    async with Peer(script).listening() as peer, a_transport(seconds=seconds) as transport:
+    phase = "greeting" if expected.stage is Stage.CONNECT else expected.stage.value
+    timeouts = SmtpTimeouts(**{phase: SHORT}) if "silence" in script.values() else None
+    async with Peer(script, extensions=extensions).listening() as peer, a_transport(timeouts=timeouts) as transport:
         attempt = await transport.send(a_relay(peer.port), a_message())
     assert attempt == expected
     assert classify(attempt).outcome is outcome
+    if expected.stage is not Stage.CONTENT:
+        assert peer.contents == []
     if expected.stage is Stage.RCPT and expected.code in {550, 451, 552}:
         assert peer.commands[-2:] == ["RSET", "QUIT"], "the connection was kept, and cleaned for the next message"
 
@@ -91,6 +109,50 @@ async def test_an_internal_address_is_not_connected_to_unless_allowed() -> None:
             attempt = await transport.send(a_relay(peer.port, host=host), a_message())
             assert attempt.text == "The relay's address is in a network that is not allowed"
     assert peer.connections == 0
+
+
+async def test_a_relay_that_knows_no_ehlo_is_greeted_the_old_way() -> None:
+    async with Peer({"EHLO": "502 5.5.1 what"}).listening() as peer, a_transport() as transport:
+        sent = await transport.send(a_relay(peer.port), a_message())
+        eight_bit = await transport.send(a_relay(peer.port), a_message(content="Subject: x\r\n\r\nü\r\n".encode()))
+    assert classify(sent).outcome is Outcome.SENT
+    assert peer.commands[:3] == ["EHLO client.test", "HELO client.test", "MAIL FROM:<sender@example.org>"]
+    assert (eight_bit.stage, eight_bit.enhanced) == (Stage.MAIL, "5.6.3")
+
+
+@pytest.mark.parametrize(
+    "flood",
+    ["250 " + "x" * 9000, "\r\n".join(["250-" + "x" * 900] * 100), "x" * 100_000],
+    ids=["an endless line", "endless lines", "endless garbage"],
+)
+async def test_a_reply_without_end_is_not_listened_to(flood: str) -> None:
+    async with Peer({"MAIL": flood}).listening() as peer, a_transport() as transport:
+        attempt = await transport.send(a_relay(peer.port), a_message())
+    assert attempt == Attempt(Stage.MAIL, None, None, "The reply is not SMTP: Response too long")
+
+
+async def test_a_reply_that_contradicts_itself_is_no_reply() -> None:
+    async with Peer({"dot": "250-2.0.0 queued\r\n554 5.7.1 refused"}).listening() as peer, a_transport() as transport:
+        attempt = await transport.send(a_relay(peer.port), a_message())
+    assert attempt.text == "The reply is not SMTP: The lines of the reply contradict one another: 250 and 554"
+    assert classify(attempt).outcome is Outcome.AMBIGUOUS
+
+
+async def test_a_message_larger_than_the_relay_takes_is_not_even_begun() -> None:
+    async with Peer(extensions=["SIZE 1000"]).listening() as peer, a_transport() as transport:
+        attempt = await transport.send(a_relay(peer.port), a_message(content=b"x" * 1000 + b"\r\n"))
+    text = "5.3.4 Not sent: 1002 bytes are more than the relay's maximum of 1000"
+    assert attempt == Attempt(Stage.MAIL, 552, "5.3.4", text)
+    assert (classify(attempt).outcome, classify(attempt).cause) == (Outcome.FAILED, "content")
+    assert [command.split(" ")[0] for command in peer.commands] == ["EHLO", "QUIT"]
+
+
+@pytest.mark.parametrize("offer", ["SIZE", "SIZE 0", "SIZE many"])
+async def test_a_relay_that_names_no_maximum_is_told_the_size(offer: str) -> None:
+    async with Peer(extensions=[offer]).listening() as peer, a_transport() as transport:
+        attempt = await transport.send(a_relay(peer.port), a_message())
+    assert classify(attempt).outcome is Outcome.SENT
+    assert peer.commands[1] == f"MAIL FROM:<sender@example.org> SIZE={len(CONTENT)}"
 
 
 async def test_a_message_arrives_as_it_is_whatever_dots_it_has(smtp_server: RecordingSmtpServer) -> None:

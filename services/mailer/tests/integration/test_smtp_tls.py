@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import datetime as dt
 import ipaddress
 import ssl
@@ -134,17 +136,18 @@ async def test_a_refused_or_broken_starttls_is_a_failure_of_tls(server_tls: ssl.
             assert (attempt.stage, attempt.code) == (Stage.TLS, code)
 
 
-async def test_what_is_slipped_in_before_the_handshake_is_not_believed(
-    certificates: Path, server_tls: ssl.SSLContext
+@pytest.mark.parametrize("slipped_in", ["\r\n250-evil\r\n250 AUTH LOGIN", "\r\n2", "\r\n\x16\x03\x01"])
+async def test_whoever_slips_words_in_before_the_handshake_is_told_nothing(
+    certificates: Path, server_tls: ssl.SSLContext, slipped_in: str
 ) -> None:
-    script: dict[str, object] = {"STARTTLS": "220 go\r\n250-evil\r\n250 AUTH LOGIN"}
+    script: dict[str, object] = {"STARTTLS": f"220 go{slipped_in}"}
     async with (
         _starttls_peer(server_tls, script).listening() as peer,
         a_transport(ca_file=certificates / "ca.pem") as transport,
     ):
         attempt = await transport.send(a_relay(peer.port, tls=TlsMode.STARTTLS, username="ada"), a_message())
-    assert classify(attempt).outcome is Outcome.SENT
-    assert peer.commands[3].startswith("AUTH PLAIN"), "the offer of the encrypted EHLO counts"
+    assert attempt == Attempt(Stage.TLS, None, None, "The relay said more than it was asked")
+    assert peer.commands == ["EHLO client.test", "STARTTLS"]
 
 
 @pytest.mark.parametrize(
@@ -177,6 +180,59 @@ async def test_auth_login_is_used_where_plain_is_not_offered() -> None:
         attempt = await transport.send(a_relay(peer.port, username="ada"), a_message())
     assert peer.commands[1:3] == ["AUTH LOGIN YWRh", "cMOkc3N3b3Jk"]
     assert classify(attempt).outcome is Outcome.SENT
+
+
+async def test_a_relay_that_asks_for_the_name_again_is_told_it_again() -> None:
+    script: dict[str, object] = {"AUTH": "334 VXNlcm5hbWU6", "YWRH": "334 UGFzc3dvcmQ6", "CMOKC3N3B3JK": "235 welcome"}
+    async with Peer(script, extensions=["AUTH=LOGIN"]).listening() as peer, a_transport() as transport:
+        attempt = await transport.send(a_relay(peer.port, username="ada"), a_message())
+    assert peer.commands[1:4] == ["AUTH LOGIN YWRh", "YWRh", "cMOkc3N3b3Jk"]
+    assert classify(attempt).outcome is Outcome.SENT
+
+
+async def test_a_token_is_used_for_xoauth2_and_for_nothing_else() -> None:
+    async def the_token(_relay: Relay) -> str:
+        return "Bearer ya29.token"
+
+    dialling = Dialling(the_token, TlsContexts(), ehlo_name="client.test", allow_internal=True)
+    transport = SmtpMailTransport(dialling)
+    async with Peer(extensions=["AUTH PLAIN XOAUTH2"]).listening() as able:
+        assert (await transport.probe(a_relay(able.port, username="ada@example.com"))).code == 250
+    said = base64.b64decode(able.commands[1].removeprefix("AUTH XOAUTH2 "))
+    assert said == b"user=ada@example.com\1auth=Bearer ya29.token\1\1"
+
+    async with Peer(extensions=["AUTH PLAIN LOGIN"]).listening() as unable:
+        attempt = await transport.probe(a_relay(unable.port, username="ada@example.com"))
+    assert attempt == Attempt(Stage.AUTH, None, None, "The relay does not offer AUTH XOAUTH2")
+    assert unable.commands == ["EHLO client.test"]
+
+
+async def test_the_reason_why_a_token_is_refused_is_asked_for() -> None:
+    async def the_token(_relay: Relay) -> str:
+        return "Bearer expired"
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for reply in (
+            b"220 hi",
+            b"250-peer\r\n250 AUTH XOAUTH2",
+            b"334 eyJzdGF0dXMiOiI0MDAifQ==",
+            b"535 5.7.8 expired",
+        ):
+            writer.write(reply + b"\r\n")
+            lines.append(await reader.readline())
+        writer.close()
+        await writer.wait_closed()
+        over.set()
+
+    lines: list[bytes] = []
+    over = asyncio.Event()
+    server = await asyncio.start_server(talk, "127.0.0.1", 0)
+    dialling = Dialling(the_token, TlsContexts(), ehlo_name="client.test", allow_internal=True)
+    relay = a_relay(server.sockets[0].getsockname()[1], username="ada")
+    assert await SmtpMailTransport(dialling).probe(relay) == Attempt(Stage.AUTH, 535, "5.7.8", "5.7.8 expired")
+    await over.wait()
+    server.close()
+    assert lines[2] == b"\r\n"
 
 
 async def test_a_password_that_cannot_be_read_is_told_and_the_message_waits() -> None:

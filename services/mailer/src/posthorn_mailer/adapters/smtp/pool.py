@@ -3,40 +3,57 @@
 from __future__ import annotations
 
 import asyncio
-import time
+from collections import deque
 
 from posthorn_mailer.adapters.smtp.connection import SmtpConnection
 from posthorn_mailer.adapters.smtp.settings import ReuseLimits
 
 
 class RelayPool:
-    """Hands out idle connections, the last used first, so that those not needed grow old and are closed."""
+    """Hands out idle connections, the last used first, so that those not needed grow old and are closed.
+
+    A connection counts until it is closed: while it says good-bye nobody opens another in its place.
+    """
 
     def __init__(self, max_connections: int, limits: ReuseLimits) -> None:
-        self.slots = asyncio.Semaphore(max_connections)
+        self._free = max_connections
         self._limits = limits
+        self._loop = asyncio.get_running_loop()
         self._idle: list[SmtpConnection] = []
-        self._closing: set[asyncio.Task[None]] = set()
+        self._waiting: deque[asyncio.Future[SmtpConnection | None]] = deque()
+        self._leaving: set[asyncio.Future[None]] = set()
         self._sweep: asyncio.TimerHandle | None = None
         self._retired = False
 
-    def take(self) -> SmtpConnection | None:
-        """Return an idle connection that can be used, if there is one."""
+    async def take(self) -> SmtpConnection | None:
+        """Return a connection to use, or None for the right to open one; wait for either. See `give_back`."""
         while self._idle:
             connection = self._idle.pop()
             if connection.usable and not self._too_old(connection):
                 return connection
-            self._close(connection)
-        return None
+            self._dismiss(connection)
+        if self._free > 0:
+            self._free -= 1
+            return None
+        waiter: asyncio.Future[SmtpConnection | None] = self._loop.create_future()
+        self._waiting.append(waiter)
+        try:
+            return await waiter
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled():
+                self.give_back(waiter.result())
+            raise
 
-    def give_back(self, connection: SmtpConnection) -> None:
-        """Keep the connection for the next message, or close it."""
-        if self._retired or not connection.usable or connection.messages >= self._limits.messages:
-            self._close(connection)
-            return
-        self._idle.append(connection)
-        if self._sweep is None:
-            self._sweep = asyncio.get_running_loop().call_later(self._limits.idle_seconds, self._close_old)
+    def give_back(self, connection: SmtpConnection | None) -> None:
+        """Keep a connection for the next message, or close it; None: it was never opened, or is broken."""
+        if connection is None:
+            self._release()
+        elif self._retired or not connection.usable or connection.messages >= self._limits.messages:
+            self._dismiss(connection)
+        elif not self._pass_on(connection):
+            self._idle.append(connection)
+            if self._sweep is None:
+                self._sweep = self._loop.call_later(self._limits.idle_seconds, self._close_old)
 
     def retire(self) -> None:
         """Close what is idle, and whatever comes back later."""
@@ -45,31 +62,46 @@ class RelayPool:
             self._sweep.cancel()
             self._sweep = None
         while self._idle:
-            self._close(self._idle.pop())
+            self._dismiss(self._idle.pop())
 
     async def closed(self) -> None:
-        """Wait until the connections being closed are."""
-        await asyncio.gather(*self._closing)
+        """Wait until the connections that say good-bye have said it."""
+        await asyncio.gather(*self._leaving)
+
+    def _pass_on(self, connection: SmtpConnection | None) -> bool:
+        while self._waiting:
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                waiter.set_result(connection)
+                return True
+        return False
+
+    def _release(self) -> None:
+        if not self._pass_on(None):
+            self._free += 1
+
+    def _dismiss(self, connection: SmtpConnection) -> None:
+        if not connection.usable:
+            self._release()
+            return
+        gone = connection.quit()
+        self._leaving.add(gone)
+        gone.add_done_callback(self._on_gone)
+
+    def _on_gone(self, gone: asyncio.Future[None]) -> None:
+        self._leaving.discard(gone)
+        self._release()
 
     def _close_old(self) -> None:
         self._sweep = None
-        kept = []
-        for connection in self._idle:
+        connections, self._idle = self._idle, []
+        for connection in connections:
             if self._too_old(connection) or not connection.usable:
-                self._close(connection)
+                self._dismiss(connection)
             else:
-                kept.append(connection)
-        self._idle = kept
-        if kept:
-            self._sweep = asyncio.get_running_loop().call_later(self._limits.idle_seconds, self._close_old)
+                self._idle.append(connection)
+        if self._idle:
+            self._sweep = self._loop.call_later(self._limits.idle_seconds, self._close_old)
 
     def _too_old(self, connection: SmtpConnection) -> bool:
-        return time.monotonic() - connection.used_at >= self._limits.idle_seconds
-
-    def _close(self, connection: SmtpConnection) -> None:
-        if not connection.usable:
-            connection.abort()
-            return
-        task = asyncio.create_task(connection.close())
-        self._closing.add(task)
-        task.add_done_callback(self._closing.discard)
+        return self._loop.time() - connection.used_at >= self._limits.idle_seconds

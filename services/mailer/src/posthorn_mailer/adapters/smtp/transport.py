@@ -11,7 +11,7 @@ from prometheus_client import Counter
 
 from posthorn_mailer.adapters.smtp.connection import SmtpConnection
 from posthorn_mailer.adapters.smtp.dialling import Dialling, open_connection
-from posthorn_mailer.adapters.smtp.failures import Ended
+from posthorn_mailer.adapters.smtp.failures import NO_REPLY, Ended
 from posthorn_mailer.adapters.smtp.pool import RelayPool
 from posthorn_mailer.adapters.smtp.settings import ReuseLimits, SmtpTimeouts
 from posthorn_mailer.app.ports_transport import MayGo, OutgoingMessage, Withdrawn, always
@@ -28,10 +28,12 @@ _PROBE_SECONDS = 20.0
 _PROBE_TIMEOUTS = SmtpTimeouts(connect=5, greeting=5, tls=5, auth=5, mail=5)
 
 
-@dataclass(frozen=True, slots=True)
-class _PoolKey:
-    relay_id: UUID
+@dataclass(slots=True)
+class _CurrentPool:
+    """The pool for a relay's settings as they were last seen."""
+
     version: int
+    pool: RelayPool
 
 
 class SmtpMailTransport:
@@ -43,23 +45,31 @@ class SmtpMailTransport:
         self._dialling = dialling
         self._timeouts = timeouts or SmtpTimeouts()
         self._reuse = reuse or ReuseLimits()
-        self._pools: dict[_PoolKey, RelayPool] = {}
+        self._pools: dict[UUID, _CurrentPool] = {}
+        self._counters: dict[tuple[Stage, int | None], Counter] = {}
 
     async def send(self, relay: Relay, message: OutgoingMessage, may_go: MayGo = always) -> Attempt:
         """Hand over one message; see MailTransport.send."""
         pool = self._pool(relay)
-        async with pool.slots:
-            try:
-                attempt = await self._send(relay, pool, message, may_go)
-            except Withdrawn:
-                raise
-            except Exception as error:  # a defect of ours must not leave the caller without an answer
-                log.exception("smtp_client_failed", relay_id=str(relay.id))
-                # What was under way is unknown, so nothing may be assumed about it.
-                attempt = unanswered(Stage.CONTENT, f"Our own error: {type(error).__name__}")
-        reply = "none" if attempt.code is None else f"{attempt.code // 100}xx"
-        _ATTEMPTS.labels(attempt.stage, reply).inc()
-        return attempt
+        connection = await pool.take()
+        try:
+            if connection is not None:
+                attempt = await connection.deliver(message, may_go)
+                if not _was_closed_while_idle(connection, attempt):
+                    return self._counted(attempt)
+            connection = None
+            connection = await self._open(relay)
+            return self._counted(await connection.deliver(message, may_go))
+        except Ended as end:
+            return self._counted(end.attempt)
+        except Withdrawn:
+            raise
+        except Exception as error:  # a defect of ours must not leave the caller without an answer
+            log.exception("smtp_client_failed", relay_id=str(relay.id))
+            # What was under way is unknown, so nothing may be assumed about it.
+            return self._counted(unanswered(Stage.CONTENT, f"Our own error: {type(error).__name__}"))
+        finally:
+            pool.give_back(connection)
 
     async def probe(self, relay: Relay) -> Attempt:
         """Connect, encrypt, sign in and say NOOP, on a connection of its own; raises nothing but CancelledError.
@@ -70,55 +80,55 @@ class SmtpMailTransport:
             async with asyncio.timeout(_PROBE_SECONDS):
                 connection = await open_connection(relay, self._dialling, _PROBE_TIMEOUTS)
                 try:
-                    return await connection.noop()
+                    attempt = await connection.noop()
+                    await connection.quit()
+                    return attempt
                 finally:
-                    await connection.close()
+                    connection.abort()
         except Ended as end:
             return end.attempt
         except TimeoutError:
-            return unanswered(Stage.CONNECT, "No reply in time")
+            return unanswered(Stage.CONNECT, NO_REPLY)
 
     async def close(self) -> None:
         """Say good-bye on idle connections; those at work are closed when their message is through."""
-        pools = list(self._pools.values())
+        pools = [current.pool for current in self._pools.values()]
         self._pools.clear()
         for pool in pools:
             pool.retire()
         for pool in pools:
             await pool.closed()
 
-    async def _send(self, relay: Relay, pool: RelayPool, message: OutgoingMessage, may_go: MayGo) -> Attempt:
-        connection = pool.take()
-        if connection is not None:
-            attempt = await self._deliver(connection, pool, message, may_go)
-            if not _was_closed_while_idle(connection, attempt):
-                return attempt
+    async def _open(self, relay: Relay) -> SmtpConnection:
+        """Raises Ended."""
         try:
             connection = await open_connection(relay, self._dialling, self._timeouts)
         except Ended as end:
             _CONNECTIONS.labels(f"failed_{end.attempt.stage}").inc()
-            return end.attempt
+            raise
         except Exception as error:  # a defect of ours; nothing of the message has been said
             log.exception("smtp_client_failed", relay_id=str(relay.id))
-            return unanswered(Stage.CONNECT, f"Our own error: {type(error).__name__}")
+            raise Ended(unanswered(Stage.CONNECT, f"Our own error: {type(error).__name__}")) from error
         _CONNECTIONS.labels("opened").inc()
-        return await self._deliver(connection, pool, message, may_go)
-
-    @staticmethod
-    async def _deliver(connection: SmtpConnection, pool: RelayPool, message: OutgoingMessage, may_go: MayGo) -> Attempt:
-        try:
-            return await connection.deliver(message, may_go)
-        finally:
-            pool.give_back(connection)
+        return connection
 
     def _pool(self, relay: Relay) -> RelayPool:
-        key = _PoolKey(relay.id, relay.version)
-        pool = self._pools.get(key)
-        if pool is None:
-            for other in [other for other in self._pools if other.relay_id == relay.id]:
-                self._pools.pop(other).retire()
-            pool = self._pools[key] = RelayPool(relay.max_connections, self._reuse)
-        return pool
+        current = self._pools.get(relay.id)
+        if current is None or current.version != relay.version:
+            if current is not None:
+                current.pool.retire()
+            current = _CurrentPool(relay.version, RelayPool(relay.max_connections, self._reuse))
+            self._pools[relay.id] = current
+        return current.pool
+
+    def _counted(self, attempt: Attempt) -> Attempt:
+        key = (attempt.stage, None if attempt.code is None else attempt.code // 100)
+        counter = self._counters.get(key)
+        if counter is None:
+            reply = "none" if key[1] is None else f"{key[1]}xx"
+            counter = self._counters[key] = _ATTEMPTS.labels(attempt.stage, reply)
+        counter.inc()
+        return attempt
 
 
 def _was_closed_while_idle(connection: SmtpConnection, attempt: Attempt) -> bool:
