@@ -28,10 +28,14 @@ from posthorn_common.settings import secret_bytes
 from posthorn_common.tokens import AccessTokenVerifier, HttpJwks, ServiceTokens
 from posthorn_mailer.adapters.campaigns_client import HttpCampaignsClient
 from posthorn_mailer.adapters.db import tables
+from posthorn_mailer.adapters.db.domains import SqlDomainsUnitOfWork
 from posthorn_mailer.adapters.db.ledger import SqlLedger
 from posthorn_mailer.adapters.db.records import SqlRecordsUnitOfWork
 from posthorn_mailer.adapters.db.relays import SqlRelayDirectory
+from posthorn_mailer.adapters.db.signing_keys import SqlSigningKeys
 from posthorn_mailer.adapters.db.unit_of_work import SqlUnitOfWork
+from posthorn_mailer.adapters.dkim import make_key
+from posthorn_mailer.adapters.dns import ResolverDnsTexts
 from posthorn_mailer.adapters.letters import compose
 from posthorn_mailer.adapters.redis_limiter import RedisRelayLimiter
 from posthorn_mailer.adapters.relay_hosts import ResolvingRelayHosts
@@ -41,6 +45,7 @@ from posthorn_mailer.app.controlling import ControllingSends
 from posthorn_mailer.app.doorbell import Doorbell
 from posthorn_mailer.app.lanes import Lane, LaneParts
 from posthorn_mailer.app.leases import Uptime, uptime
+from posthorn_mailer.app.managing_domains import ManagingDomains
 from posthorn_mailer.app.managing_relays import ManagingRelays
 from posthorn_mailer.app.outages import OutagePauses
 from posthorn_mailer.app.planning import PlanningSends, PlanSizes
@@ -80,6 +85,7 @@ class Container:
     resolving: ResolvingDeliveries
     reconciling: ReconcilingSends
     managing_relays: ManagingRelays
+    managing_domains: ManagingDomains
     suppressing: Suppressing
     accepting_messages: AcceptingMessages
     sending_messages: SendingMessages
@@ -159,6 +165,13 @@ async def bootstrap(settings: Settings, clock: Clock | None = None) -> AsyncGene
                 probe=transport,
                 clock=clock,
             ),
+            managing_domains=ManagingDomains(
+                new_unit_of_work=lambda: SqlDomainsUnitOfWork(engine),
+                vault=box,
+                make_key=make_key,
+                dns=ResolverDnsTexts(settings.dns_server),
+                clock=clock,
+            ),
             suppressing=Suppressing(new_unit_of_work=new_records, clock=clock),
             accepting_messages=AcceptingMessages(new_unit_of_work=new_records, bell=bell, clock=clock),
             sending_messages=SendingMessages(
@@ -167,6 +180,7 @@ async def bootstrap(settings: Settings, clock: Clock | None = None) -> AsyncGene
                 transport=transport,
                 limiter=limiter,
                 compose=compose,
+                signing_keys=SqlSigningKeys(engine, box),
                 bell=bell,
                 backoff=Backoff(settings.retry_base_seconds, settings.retry_cap_seconds),
                 clock=clock,
@@ -234,6 +248,7 @@ def sending_parts(
             new_unit_of_work=new_unit_of_work,
             relays=relays,
             printer=printer,
+            signing_keys=SqlSigningKeys(engine, SecretBox(secret_bytes(settings.encryption_key))),
             doorbell=doorbell,
             policy=WorkerPolicy(
                 owner=f"{socket.gethostname()}:{os.getpid()}",

@@ -16,7 +16,9 @@ class Settings(DatabaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="POSTHORN_MAILER_", frozen=True, extra="ignore")
 
-    encryption_key: EncryptionKey = Field(description="Encrypts the relays' passwords in the database.")
+    encryption_key: EncryptionKey = Field(
+        description="Encrypts the relays' passwords and the private keys of DKIM in the database."
+    )
     link_secret: SigningSecret = Field(description="Signs the recipient in every link; the same in all services.")
     campaigns_url: AnyHttpUrl = Field(description="Where the campaigns service answers internal calls.")
     batches_per_worker: int = Field(default=4, ge=1, le=64, description="Batches that one process sends at a time.")
@@ -52,6 +54,12 @@ class Settings(DatabaseSettings):
     )
     relay_ca_file: Path | None = Field(
         default=None, description="PEM file of certificate authorities to trust for relays, besides the system's."
+    )
+    dns_server: str | None = Field(
+        default=None,
+        pattern=r"^([0-9]{1,3}(\.[0-9]{1,3}){3}|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?$",
+        description="DNS server that is asked for the records of sending domains: an IP address, IPv6 in brackets, "
+        "with or without a port. Default: the servers of the system.",
     )
     ehlo_name: str | None = Field(
         default=None,

@@ -30,8 +30,10 @@ from posthorn_mailer.app.ports import (
     SendingUnitOfWork,
     Tally,
 )
+from posthorn_mailer.app.ports_domains import SigningKeys
 from posthorn_mailer.app.ports_transport import Relays
 from posthorn_mailer.app.reporting import drain_if_done, report, report_recovery
+from posthorn_mailer.app.signing import SignedLetter
 from posthorn_mailer.domain.deliveries import DeliveryState
 from posthorn_mailer.domain.errors import RelayNotFound
 from posthorn_mailer.domain.relays import Relay
@@ -75,6 +77,7 @@ class SendingBatches:
         new_unit_of_work: NewSendingUnitOfWork,
         relays: Relays,
         printer: Printer,
+        signing_keys: SigningKeys,
         doorbell: Doorbell,
         policy: WorkerPolicy,
         clock: Clock,
@@ -84,6 +87,7 @@ class SendingBatches:
         self._new_unit_of_work = new_unit_of_work
         self._relays = relays
         self._printer = printer
+        self._signing_keys = signing_keys
         self._doorbell = doorbell
         self._policy = policy
         self._clock = clock
@@ -228,7 +232,7 @@ class SendingBatches:
 
     async def _send(self, claimed: _Claimed) -> None:
         try:
-            letter = self._letter(claimed) if claimed.recipients else BlankLetter()
+            letter = await self._signed_letter(claimed) if claimed.recipients else BlankLetter()
             relay = await self._relay(claimed.send) if claimed.recipients else None
         except CompositionFailed as error:
             await self._give_back(claimed, str(error))
@@ -265,6 +269,11 @@ class SendingBatches:
         if lane is None:
             lane = self._lanes[relay.id] = self._new_lane(relay, self)
         return lane
+
+    async def _signed_letter(self, claimed: _Claimed) -> Letter:
+        """Return the campaign's letter, signed with the keys that sign now. Raises CompositionFailed."""
+        letter = self._letter(claimed)
+        return SignedLetter(letter, await self._signing_keys.of(claimed.send.organisation_id))
 
     def _letter(self, claimed: _Claimed) -> Letter:
         """Return the campaign's letter, made once per process. Raises CompositionFailed."""

@@ -20,6 +20,7 @@ from posthorn_common.jobs.ports import JobQueue
 from posthorn_common.loops import stops_within
 from posthorn_common.transient import is_transient
 from posthorn_contracts.mailer.internal_v1 import TransactionalMessage
+from posthorn_mailer.app.ports_domains import Signatures, SigningKeys
 from posthorn_mailer.app.ports_records import NewRecords
 from posthorn_mailer.app.ports_transport import MailTransport, OutgoingMessage, RelayLimiter, Relays
 from posthorn_mailer.domain.deliveries import Backoff
@@ -128,6 +129,7 @@ class SendingMessages:
         transport: MailTransport,
         limiter: RelayLimiter,
         compose: Compose,
+        signing_keys: SigningKeys,
         bell: MessageBell,
         backoff: Backoff,
         clock: Clock,
@@ -137,6 +139,7 @@ class SendingMessages:
         self._transport = transport
         self._limiter = limiter
         self._compose = compose
+        self._signing_keys = signing_keys
         self._bell = bell
         self._backoff = backoff
         self._clock = clock
@@ -155,11 +158,12 @@ class SendingMessages:
             return
         if not await self._wait_for_turn(message_id, relay):
             return
+        signatures = await self._signing_keys.of(relay.organisation_id)
         attempt_id = new_id()
         async with self._new_unit_of_work() as uow:
             opened = await uow.messages.open(message_id, attempt_id, LEASE_SECONDS)
         if opened is not None:
-            await self._send(opened, attempt_id, relay)
+            await self._send(opened, attempt_id, relay, signatures)
 
     async def send_overdue(self, limit: int) -> int:
         """Send messages whose bell nobody has heard; return how many were looked at."""
@@ -191,11 +195,11 @@ class SendingMessages:
             await uow.messages.postpone(message_id, wait)
         return False
 
-    async def _send(self, opened: OpenedMessage, attempt_id: UUID, relay: Relay) -> None:
+    async def _send(self, opened: OpenedMessage, attempt_id: UUID, relay: Relay, signatures: Signatures) -> None:
         done = asyncio.Event()
         renewing = asyncio.create_task(self._renew(opened.id, attempt_id, done))
         try:
-            attempt = await self._attempt(opened, relay)
+            attempt = await self._attempt(opened, relay, signatures)
             closing = settle_message(opened, attempt, self._backoff, random.random)
             await self._close(opened, attempt_id, closing)
         finally:
@@ -204,9 +208,9 @@ class SendingMessages:
         if closing.delay_seconds is not None:
             await self._bell.ring(opened.id, opened.attempts, delay_seconds=closing.delay_seconds)
 
-    async def _attempt(self, opened: OpenedMessage, relay: Relay) -> Attempt:
+    async def _attempt(self, opened: OpenedMessage, relay: Relay, signatures: Signatures) -> Attempt:
         try:
-            outgoing = self._compose(opened.id, opened.letter, opened.created_at)
+            outgoing = signatures.signed(self._compose(opened.id, opened.letter, opened.created_at))
         except (ValueError, TypeError, LookupError):
             log.exception("message_not_composed", message_id=str(opened.id))
             return replied(Stage.MAIL, 554, "5.6.0 Not sent: the message cannot be put together")

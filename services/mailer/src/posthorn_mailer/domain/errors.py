@@ -1,8 +1,10 @@
 """What can be wrong, each with a stable code.
 
 MailerError
-├── NotFound                 RelayNotFound, SuppressionNotFound, MessageNotFound, SendNotFound, DeliveryNotFound
-├── Conflict                 RelayInUse, DefaultRelayNeeded, InvalidTransition, DeliveryNotAmbiguous, SendNotRunning
+├── NotFound                 RelayNotFound, SuppressionNotFound, MessageNotFound, SendNotFound, DeliveryNotFound,
+│                            DomainNotFound
+├── Conflict                 RelayInUse, DefaultRelayNeeded, InvalidTransition, DeliveryNotAmbiguous, SendNotRunning,
+│                            DomainExists, TooManyDomains, KeysNotVerified
 └── Invalid                  NoRelay, NoSender, InvalidMessage, IdempotencyKeyReused, RelayHostNotAllowed,
                              PasswordNeeded
 """
@@ -66,6 +68,12 @@ class DeliveryNotFound(NotFound):
     code, noun = "delivery_not_found", "delivery"
 
 
+class DomainNotFound(NotFound):
+    """There is no such sending domain."""
+
+    code, noun = "domain_not_found", "domain"
+
+
 class InvalidTransition(Conflict):
     """The state machine has no such step."""
 
@@ -109,6 +117,33 @@ class DefaultRelayNeeded(Conflict):
 
     def __init__(self) -> None:
         super().__init__("Make another relay the default instead.")
+
+
+class DomainExists(Conflict):
+    """The organisation has this sending domain already."""
+
+    code = "domain_exists"
+
+    def __init__(self) -> None:
+        super().__init__("The organisation has this domain already.")
+
+
+class TooManyDomains(Conflict):
+    """An organisation has a limited number of sending domains."""
+
+    code = "too_many_domains"
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"An organisation has at most {most} domains.")
+
+
+class KeysNotVerified(Conflict):
+    """New keys are made when those before them are in use."""
+
+    code = "keys_not_verified"
+
+    def __init__(self) -> None:
+        super().__init__("None of the newest keys is in use yet. Publish their records and verify the domain first.")
 
 
 class RelayHostNotAllowed(Invalid):

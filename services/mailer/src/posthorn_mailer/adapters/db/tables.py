@@ -204,3 +204,33 @@ messages = sa.Table(
     sa.Index("ix_messages_due", "next_attempt_at", postgresql_where=sa.text("status IN ('pending', 'deferred')")),
     sa.Index("ix_messages_sending", "lease_until", postgresql_where=sa.text("status = 'sending'")),
 )
+
+# Domains whose mail we sign. The keys of one generation were made together; those found in the DNS have `verified_at`.
+sending_domains = sa.Table(
+    "sending_domains",
+    metadata,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("organisation_id", sa.Uuid, nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("checked_at", _time),
+    sa.Column("created_at", _time, nullable=False),
+    sa.UniqueConstraint("organisation_id", "name"),
+    sa.Index(None, "organisation_id", "id"),
+)
+
+dkim_keys = sa.Table(
+    "dkim_keys",
+    metadata,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("organisation_id", sa.Uuid, nullable=False),
+    sa.Column("domain_id", sa.ForeignKey(sending_domains.c.id, ondelete="CASCADE"), nullable=False),
+    sa.Column("generation", sa.Integer, nullable=False),
+    sa.Column("algorithm", sa.Text, nullable=False),
+    sa.Column("selector", sa.Text, nullable=False),
+    sa.Column("public_key", sa.Text, nullable=False),
+    sa.Column("sealed_private_key", sa.LargeBinary, nullable=False),
+    sa.Column("verified_at", _time),
+    sa.Column("created_at", _time, nullable=False),
+    sa.CheckConstraint("algorithm IN ('rsa-sha256', 'ed25519-sha256')", name="algorithm"),
+    sa.UniqueConstraint("domain_id", "generation", "algorithm"),
+)

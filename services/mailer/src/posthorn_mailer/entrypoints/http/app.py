@@ -8,7 +8,7 @@ from posthorn_common.db import ping
 from posthorn_common.http.app import AppParts, create_app
 from posthorn_mailer.bootstrap import Container
 from posthorn_mailer.domain import errors
-from posthorn_mailer.entrypoints.http.routes import deliveries, internal, messages, relays, sends, suppressions
+from posthorn_mailer.entrypoints.http.routes import deliveries, domains, internal, messages, relays, sends, suppressions
 
 _STATUSES: dict[type[Exception], int] = {
     errors.NotFound: 404,
@@ -23,6 +23,7 @@ def build_app(container: Container | None, *, business_routes: bool = True) -> F
         sends.router,
         deliveries.router,
         relays.router,
+        domains.router,
         suppressions.router,
         messages.router,
         internal.router,
@@ -31,7 +32,7 @@ def build_app(container: Container | None, *, business_routes: bool = True) -> F
         AppParts(
             service="mailer",
             title="Posthorn mailer",
-            description="Relays, deliveries, suppressions and single messages.",
+            description="Relays, sending domains, deliveries, suppressions and single messages.",
             routers=routers if business_routes else (),
             identity=container.identity if container else None,
             checks={"database": lambda: ping(container.engine)} if container else {},

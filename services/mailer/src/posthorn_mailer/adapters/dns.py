@@ -1,0 +1,43 @@
+"""TXT records from the DNS."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+import dns.asyncresolver
+import dns.exception
+import dns.name
+import dns.nameserver
+import dns.resolver
+
+from posthorn_mailer.app.ports_domains import DnsLookupFailed
+
+_SECONDS = 5.0
+_PORT = 53
+
+
+class ResolverDnsTexts:
+    """See the port DnsTexts."""
+
+    def __init__(self, server: str | None) -> None:
+        """`server` is an IP address, IPv6 in brackets, with or without a port; None: the servers of the system."""
+        self._server = server
+
+    async def texts(self, name: str) -> list[str]:
+        """Return the TXT records of a name. Raises DnsLookupFailed."""
+        try:
+            # Made anew, so that a changed resolv.conf is noticed; there is no cache that would be lost.
+            answer = await self._resolver().resolve(dns.name.from_text(name), "TXT", search=False)
+        except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
+            return []
+        except (dns.exception.DNSException, OSError) as error:
+            raise DnsLookupFailed from error
+        return [b"".join(record.strings).decode("utf-8", "replace") for record in answer]
+
+    def _resolver(self) -> dns.asyncresolver.Resolver:
+        resolver = dns.asyncresolver.Resolver(configure=self._server is None)
+        resolver.lifetime = _SECONDS
+        if self._server is not None:
+            address = urlsplit(f"//{self._server}")
+            resolver.nameservers = [dns.nameserver.Do53Nameserver(str(address.hostname), address.port or _PORT)]
+        return resolver

@@ -1,0 +1,401 @@
+"""Sending domains through the API, a real DNS server, and what arrives at a real SMTP server."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import AsyncGenerator, Callable, Mapping
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+import pytest_asyncio
+import sqlalchemy as sa
+
+from posthorn_common.secretbox import SecretBox, SecretUnreadable
+from posthorn_common.testing import TokenMint
+from posthorn_contracts.permissions import ROLE_PERMISSIONS, Role
+from posthorn_local.testing.smtp import RecordingSmtpServer
+from posthorn_mailer.adapters.db.signing_keys import SqlSigningKeys
+from posthorn_mailer.adapters.db.tables import dkim_keys
+from posthorn_mailer.adapters.dkim import load_key
+from posthorn_mailer.app.ports_transport import OutgoingMessage
+from posthorn_mailer.bootstrap import Container
+from posthorn_mailer.domain.sending_domains import MAX_DOMAINS, key_purpose
+from posthorn_mailer.settings import Settings
+
+from .dns_server import DnsServer, dns_server
+from .support import Office, eventually, members
+
+pytestmark = pytest.mark.integration
+
+Verified = Callable[[bytes, Mapping[str, str], int], list[bool]]
+NAME = "posthorn.example"
+KEY = b"k" * 32  # as the fixture `settings` has it
+
+
+@pytest_asyncio.fixture
+async def dns() -> AsyncGenerator[DnsServer]:
+    async with dns_server() as server:
+        yield server
+
+
+@pytest.fixture
+def settings(settings: Settings, dns: DnsServer) -> Settings:
+    return settings.model_copy(update={"dns_server": f"127.0.0.1:{dns.port}"})
+
+
+class Owner:
+    """An organisation's owner at the API."""
+
+    def __init__(self, client: httpx.AsyncClient, mint: TokenMint, dns: DnsServer, organisation_id: UUID) -> None:
+        self.client = client
+        self.dns = dns
+        self.id = organisation_id
+        self.headers = {"Authorization": f"Bearer {mint.access_token(self.id, ROLE_PERMISSIONS[Role.OWNER])}"}
+
+    async def call(self, method: str, path: str, status: int = 200, body: Any = None) -> Any:
+        answer = await self.client.request(method, f"/v1/domains{path}", headers=self.headers, json=body)
+        assert answer.status_code == status, answer.text
+        return answer.json() if answer.content else None
+
+    async def create(self, domain: str = NAME) -> dict[str, Any]:
+        created: dict[str, Any] = await self.call("POST", "", 201, {"domain": domain})
+        return created
+
+    async def act(self, domain: dict[str, Any], verb: str, status: int = 200) -> Any:
+        return await self.call("POST", f"/{domain['id']}/actions/{verb}", status)
+
+    def publish(self, domain: dict[str, Any], *purposes: str) -> None:
+        for record in domain["records"]:
+            if record["purpose"] in purposes:
+                self.dns.zone[record["name"]] = [record["strings"]]
+
+    async def verified(self, name: str = NAME) -> dict[str, Any]:
+        domain = await self.create(name)
+        self.publish(domain, "dkim")
+        return dict((await self.act(domain, "verify"))["domain"])
+
+    @property
+    def records(self) -> dict[str, str]:
+        """The zone, as a verifier of signatures asks for it."""
+        return {name: "".join(texts[0]) for name, texts in self.dns.zone.items()}
+
+
+@pytest.fixture
+def owner(client: httpx.AsyncClient, mint: TokenMint, dns: DnsServer) -> Owner:
+    return Owner(client, mint, dns, uuid4())
+
+
+def results(check: dict[str, Any]) -> dict[str, str]:
+    """What was found, by algorithm or purpose."""
+    algorithms = {key["id"]: key["algorithm"] for key in check["domain"]["keys"]}
+    return {algorithms.get(one["key_id"], one["purpose"]): one["result"] for one in check["checks"]}
+
+
+def states(domain: dict[str, Any]) -> list[str]:
+    return [key["state"] for key in domain["keys"]]
+
+
+# Records.
+
+
+async def test_a_new_domain_shows_the_records_to_publish(owner: Owner) -> None:
+    created = await owner.create(" News.Example.com ")
+    assert (created["domain"], created["status"], states(created)) == (
+        "news.example.com",
+        "unverified",
+        ["pending", "pending"],
+    )
+    assert [key["algorithm"] for key in created["keys"]] == ["rsa-sha256", "ed25519-sha256"]
+    rsa, ed25519, spf, dmarc = created["records"]
+    for record, key, kind in ((rsa, created["keys"][0], "rsa"), (ed25519, created["keys"][1], "ed25519")):
+        assert record["name"] == f"{key['selector']}._domainkey.news.example.com"
+        assert record["value"].startswith(f"v=DKIM1; k={kind}; p=")
+        assert (record["type"], record["required"], record["key_id"]) == ("TXT", True, key["id"])
+        assert "".join(record["strings"]) == record["value"]
+        assert max(map(len, record["strings"])) <= 255
+    assert len(rsa["strings"]) == 2
+    assert (spf["name"], spf["required"], dmarc["name"]) == ("news.example.com", False, "_dmarc.news.example.com")
+    assert await owner.call("GET", f"/{created['id']}") == created
+    assert (await owner.call("GET", ""))["items"] == [created]
+
+
+async def test_private_keys_are_sealed_and_never_shown(owner: Owner, container: Container, capsys: Any) -> None:
+    domain = await owner.verified()
+    await owner.act(domain, "rotate-keys")
+    shown = str([await owner.call("GET", f"/{domain['id']}"), await owner.call("GET", ""), capsys.readouterr()])
+    async with container.engine.connect() as connection:
+        rows = (await connection.execute(sa.select(dkim_keys).where(dkim_keys.c.organisation_id == owner.id))).all()
+    assert len(rows) == 4
+    box = SecretBox(KEY)
+    for row in rows:
+        private = box.open(row.sealed_private_key, purpose=key_purpose(row.id))
+        assert load_key(private)
+        assert private[:16] not in row.sealed_private_key
+        assert base64.b64encode(private).decode() not in shown
+        assert base64.b64encode(private[-32:]).decode() not in shown
+        with pytest.raises(SecretUnreadable):
+            box.open(row.sealed_private_key, purpose=key_purpose(uuid4()))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", " ", "example", "-a.example", "a..example", "a_b.example", "127.0.0.1", "[127.0.0.1]", "b@c.example",
+     "a b.example", "a.example\r\nx", "x" * 64 + ".example", "a." * 126 + "example", "a.example;",
+     "*.example.com", "\0.example"],
+)  # fmt: skip
+async def test_what_is_no_domain_is_refused(owner: Owner, name: str) -> None:
+    refused = await owner.call("POST", "", 422, {"domain": name})
+    assert refused["errors"][0]["location"] == "body.domain"
+
+
+async def test_an_international_domain_is_kept_in_ascii(owner: Owner) -> None:
+    assert (await owner.create("Bücher.example"))["domain"] == "xn--bcher-kva.example"
+    assert (await owner.call("POST", "", 409, {"domain": "xn--bcher-kva.example"}))["code"] == "domain_exists"
+
+
+async def test_a_domain_is_unique_in_an_organisation_and_only_there(
+    owner: Owner, client: httpx.AsyncClient, mint: TokenMint, dns: DnsServer
+) -> None:
+    other = Owner(client, mint, dns, uuid4())
+    made = await asyncio.gather(
+        *(client.post("/v1/domains", json={"domain": NAME}, headers=owner.headers) for _ in range(3))
+    )
+    assert sorted(answer.status_code for answer in made) == [201, 409, 409]
+    mine, (first,) = await other.create(), (await owner.call("GET", ""))["items"]
+    selectors = {key["selector"] for key in mine["keys"] + first["keys"]}
+    assert len(selectors) == 4
+
+
+async def test_another_organisations_domain_does_not_exist(
+    owner: Owner, client: httpx.AsyncClient, mint: TokenMint, dns: DnsServer
+) -> None:
+    domain, stranger = await owner.create(), Owner(client, mint, dns, uuid4())
+    for method, path in (
+        ("GET", ""),
+        ("DELETE", ""),
+        ("POST", "/actions/verify"),
+        ("POST", "/actions/rotate-keys"),
+        ("POST", "/actions/retire-keys"),
+    ):
+        refused = await stranger.call(method, f"/{domain['id']}{path}", 404)
+        assert refused["code"] == "domain_not_found"
+    assert (await stranger.call("GET", ""))["items"] == []
+    assert await owner.call("GET", f"/{domain['id']}") == domain
+
+
+async def test_editors_look_and_only_admins_change(owner: Owner, client: httpx.AsyncClient, mint: TokenMint) -> None:
+    domain = await owner.create()
+
+    def as_(role: Role) -> dict[str, str]:
+        return {"Authorization": f"Bearer {mint.access_token(owner.id, ROLE_PERMISSIONS[role])}"}
+
+    path = f"/v1/domains/{domain['id']}"
+    assert (await client.get(path, headers=as_(Role.VIEWER))).status_code == 403
+    assert (await client.get(path, headers=as_(Role.EDITOR))).status_code == 200
+    assert (await client.post(f"{path}/actions/verify", headers=as_(Role.EDITOR))).status_code == 403
+    assert (await client.delete(path, headers=as_(Role.EDITOR))).status_code == 403
+    assert (await client.delete(path, headers=as_(Role.ADMIN))).status_code == 204
+
+
+async def test_domains_are_listed_in_pages(owner: Owner) -> None:
+    made = [(await owner.create(f"n{number}.example"))["domain"] for number in range(3)]
+    first = await owner.call("GET", "?limit=2")
+    rest = await owner.call("GET", f"?limit=2&cursor={first['next_cursor']}")
+    assert [one["domain"] for one in first["items"] + rest["items"]] == made
+    assert rest["next_cursor"] is None
+
+
+async def test_an_organisation_has_so_many_domains_and_no_more(owner: Owner, container: Container) -> None:
+    await owner.create()
+    async with container.engine.begin() as connection:
+        await connection.execute(
+            sa.text(
+                "INSERT INTO sending_domains (id, organisation_id, name, created_at) "
+                "SELECT gen_random_uuid(), :id, 'n' || number || '.example', now() "
+                "FROM generate_series(2, :most) AS number"
+            ),
+            {"id": owner.id, "most": MAX_DOMAINS},
+        )
+    assert (await owner.call("POST", "", 409, {"domain": "more.example"}))["code"] == "too_many_domains"
+
+
+# The DNS.
+
+
+async def test_each_record_is_looked_up_and_judged_by_itself(owner: Owner, dns: DnsServer) -> None:
+    domain = await owner.create(f"news.{NAME}")
+    missing = await owner.act(domain, "verify")
+    assert set(results(missing).values()) == {"missing"}
+    assert missing["domain"]["status"] == "unverified"
+    assert missing["domain"]["checked_at"] is not None
+    rsa, ed25519, spf, _dmarc = domain["records"]
+    dns.zone[rsa["name"]] = [rsa["strings"]]
+    dns.zone[ed25519["name"]] = [["v=DKIM1; k=ed25519; p=", "AAAA"]]
+    dns.zone[spf["name"]] = [["v=spf1 -all"], ["google-site-verification=x"]]
+    dns.zone[f"_dmarc.{NAME}"] = [["v=DMARC1; p=reject"]]
+    some = await owner.act(domain, "verify")
+    assert results(some) == {"rsa-sha256": "found", "ed25519-sha256": "different", "spf": "found", "dmarc": "found"}
+    assert next(one["found"] for one in some["checks"] if one["key_id"] == ed25519["key_id"]) == [
+        "v=DKIM1; k=ed25519; p=AAAA"
+    ]
+    assert (some["domain"]["status"], states(some["domain"])) == ("verified", ["signing", "pending"])
+    dns.zone[spf["name"]] += [["v=spf1 ~all"]]
+    dns.zone[rsa["name"]] += [["v=DKIM1; p="]]
+    assert results(await owner.act(domain, "verify")) == {
+        "rsa-sha256": "different",
+        "ed25519-sha256": "different",
+        "spf": "different",
+        "dmarc": "found",
+    }
+    assert (await owner.call("GET", f"/{domain['id']}"))["status"] == "unverified"
+
+
+async def test_a_dns_that_does_not_answer_changes_nothing(owner: Owner, dns: DnsServer) -> None:
+    domain = await owner.verified()
+    names = [record["name"] for record in domain["records"]]
+    dns.silent, dns.broken = {names[0]}, {names[1]}
+    check = await owner.act(domain, "verify")
+    assert (results(check)["rsa-sha256"], results(check)["ed25519-sha256"]) == ("unknown", "unknown")
+    assert (check["domain"]["status"], states(check["domain"])) == ("verified", ["signing", "signing"])
+    assert [key["verified_at"] for key in check["domain"]["keys"]] == [key["verified_at"] for key in domain["keys"]]
+
+
+async def test_new_keys_take_over_when_they_are_published_and_old_ones_are_retired(owner: Owner) -> None:
+    domain = await owner.create()
+    assert (await owner.act(domain, "rotate-keys", 409))["code"] == "keys_not_verified"
+    owner.publish(domain, "dkim")
+    await owner.act(domain, "verify")
+    rotated = await owner.act(domain, "rotate-keys")
+    assert states(rotated) == ["signing", "signing", "pending", "pending"]
+    assert len({key["selector"] for key in rotated["keys"]}) == 4
+    assert states(await owner.act(domain, "retire-keys")) == states(rotated)
+    assert (await owner.act(domain, "rotate-keys", 409))["code"] == "keys_not_verified"
+    owner.publish(rotated, "dkim")
+    checked = (await owner.act(domain, "verify"))["domain"]
+    assert states(checked) == ["superseded", "superseded", "signing", "signing"]
+    retired = await owner.act(domain, "retire-keys")
+    assert retired["keys"] == checked["keys"][2:]
+    assert await owner.act(domain, "retire-keys") == retired
+
+
+async def test_a_deleted_domain_is_gone_with_its_keys(owner: Owner, container: Container) -> None:
+    domain = await owner.verified()
+    await owner.call("DELETE", f"/{domain['id']}", 204)
+    await owner.call("DELETE", f"/{domain['id']}", 404)
+    async with container.engine.connect() as connection:
+        query = sa.select(sa.func.count()).where(dkim_keys.c.organisation_id == owner.id)
+        assert await connection.scalar(query) == 0
+    assert (await owner.create())["keys"] != domain["keys"]
+
+
+# Signatures.
+
+
+async def _campaign(office: Office, smtp_server: RecordingSmtpServer, **changes: Any) -> bytes:
+    """Send a campaign to two readers and return what the first was sent."""
+    smtp_server.messages.clear()
+    audience = members(2)
+    campaign_id = office.add_campaign(audience, **changes)
+    await office.start(campaign_id)
+    await office.container.planning.plan_send(campaign_id)
+    worker, _gate = office.worker()
+
+    async def sent() -> bool:
+        await worker.send_all_due()
+        return await office.counts(campaign_id) == {"sent": 2}
+
+    await eventually(sent)
+    (message,) = smtp_server.messages_to(audience[0].email)
+    return message.raw
+
+
+@pytest.fixture
+def office_owner(office: Office, client: httpx.AsyncClient, mint: TokenMint, dns: DnsServer) -> Owner:
+    return Owner(client, mint, dns, office.organisation_id)
+
+
+async def test_campaigns_are_signed_while_the_keys_are_published(
+    office: Office, office_owner: Owner, smtp_server: RecordingSmtpServer, verified_dkim: Verified
+) -> None:
+    await office.add_relay(smtp_server.port)
+    domain = await office_owner.create()
+    assert b"DKIM-Signature" not in await _campaign(office, smtp_server)
+    office_owner.publish(domain, "dkim")
+    await office_owner.act(domain, "verify")
+    raw = await _campaign(office, smtp_server, subject="Grüße, {{ contact.first_name }}", text=".\n\n.dots  \n" * 30)
+    assert raw.count(b"DKIM-Signature:") == 2
+    assert verified_dkim(raw, office_owner.records, 2) == [True, True]
+    assert verified_dkim(raw.replace(b"Unsubscribe: <", b"Unsubscribe: <x"), office_owner.records, 2) == [False, False]
+    assert b"DKIM-Signature" not in await _campaign(office, smtp_server, from_email="post@other.example")
+    assert b"DKIM-Signature" not in await _campaign(office, smtp_server, from_email=f"post@news.{NAME}")
+    office_owner.dns.zone.clear()
+    await office_owner.act(domain, "verify")
+    assert b"DKIM-Signature" not in await _campaign(office, smtp_server)
+
+
+async def test_the_newest_published_key_of_each_algorithm_signs(
+    office: Office, office_owner: Owner, smtp_server: RecordingSmtpServer, verified_dkim: Verified
+) -> None:
+    await office.add_relay(smtp_server.port)
+    domain = await office_owner.verified()
+    rotated = await office_owner.act(domain, "rotate-keys")
+    raw = await _campaign(office, smtp_server)
+    assert all(key["selector"].encode() in raw for key in domain["keys"])
+    new_rsa = next(record for record in rotated["records"] if record["key_id"] == rotated["keys"][2]["id"])
+    office_owner.dns.zone[new_rsa["name"]] = [new_rsa["strings"]]
+    await office_owner.act(domain, "verify")
+    raw = await _campaign(office, smtp_server)
+    signing = [rotated["keys"][index]["selector"].encode() in raw for index in range(4)]
+    assert signing == [False, True, True, False]
+    assert verified_dkim(raw, office_owner.records, 2) == [True, True]
+
+
+async def test_mail_of_one_organisation_is_not_signed_with_anothers_keys(
+    office: Office, client: httpx.AsyncClient, mint: TokenMint, dns: DnsServer, smtp_server: RecordingSmtpServer
+) -> None:
+    await office.add_relay(smtp_server.port)
+    await Owner(client, mint, dns, uuid4()).verified()
+    assert b"DKIM-Signature" not in await _campaign(office, smtp_server)
+
+
+@pytest.mark.parametrize(("sender", "name"), [(f"post@{NAME}", NAME), ("post@bücher.example", "xn--bcher-kva.example")])
+async def test_single_messages_are_signed(
+    owner: Owner,
+    container: Container,
+    mint: TokenMint,
+    smtp_server: RecordingSmtpServer,
+    verified_dkim: Verified,
+    sender: str,
+    name: str,
+) -> None:
+    await owner.verified(name)
+    relay = {"name": "Main", "host": "127.0.0.1", "port": smtp_server.port, "tls": "none"}
+    assert (await owner.client.post("/v1/relays", json=relay, headers=owner.headers)).status_code == 201
+    body = {
+        "organisation_id": str(owner.id),
+        "idempotency_key": str(uuid4()),
+        "purpose": "test_send",
+        "to_email": "ada@example.com",
+        "from_email": sender,
+        "subject": "Grüße",
+        "text": "Dear  Ada \n\n.\n",
+        "html": "<p>Dear Ada</p>",
+    }
+    service = {"Authorization": f"Bearer {mint.service_token('campaigns', 'mailer')}"}
+    accepted = await owner.client.post("/internal/messages", json=body, headers=service)
+    await container.sending_messages.send(UUID(accepted.json()["message_id"]))
+    (message,) = smtp_server.messages_to("ada@example.com")
+    assert message.raw.count(b"DKIM-Signature:") == 2
+    assert verified_dkim(message.raw, owner.records, 2) == [True, True]
+
+
+async def test_a_key_that_cannot_be_opened_does_not_keep_mail_back(owner: Owner, container: Container) -> None:
+    await owner.verified()
+    message = OutgoingMessage(f"post@{NAME}", "ada@example.com", b"From: x\r\n\r\nHello\r\n")
+    good = await SqlSigningKeys(container.engine, SecretBox(KEY)).of(owner.id)
+    assert good.signed(message).content.count(b"DKIM-Signature:") == 2
+    bad = await SqlSigningKeys(container.engine, SecretBox(b"x" * 32)).of(owner.id)
+    assert bad.signed(message) == message
