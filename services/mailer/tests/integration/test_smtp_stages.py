@@ -97,9 +97,11 @@ async def test_a_closed_port_is_certain_non_delivery() -> None:
     assert attempt == Attempt(Stage.CONNECT, None, None, "The connection was refused")
 
 
-async def test_a_name_that_does_not_resolve_is_certain_non_delivery() -> None:
+@pytest.mark.parametrize("host", ["no-such-host.invalid", "x" * 64 + ".invalid", "a..invalid"])
+async def test_a_name_that_does_not_resolve_is_certain_non_delivery(host: str) -> None:
     async with a_transport() as transport:
-        attempt = await transport.send(a_relay(25, host="no-such-host.invalid"), a_message())
+        attempt = await transport.send(a_relay(25, host=host), a_message())
+        assert await transport.probe(a_relay(25, host=host)) == attempt
     assert attempt == Attempt(Stage.CONNECT, None, None, "The relay's name cannot be resolved")
 
 

@@ -69,7 +69,7 @@ class _Opening:
             connection = await connect_socket(
                 relay.host, relay.port, timeout_seconds=timeouts.connect, allow_internal=self._dialling.allow_internal
             )
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
             raise Ended(unanswered(Stage.CONNECT, what_happened(error))) from error
         # The greeting may come before the loop tells us that we are connected.
         greeting = Hearing(self._protocol, Stage.CONNECT, timeouts.greeting)

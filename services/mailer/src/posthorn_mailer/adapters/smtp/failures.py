@@ -21,7 +21,7 @@ class Ended(Exception):
         self.attempt = attempt
 
 
-def what_happened(error: OSError) -> str:
+def what_happened(error: OSError | UnicodeError) -> str:
     """Return the reason in words, without addresses."""
     for kind, words in _WORDS:
         if isinstance(error, kind):
@@ -30,7 +30,7 @@ def what_happened(error: OSError) -> str:
         return f"The certificate is not accepted: {error.verify_message}"
     if isinstance(error, ssl.SSLError):
         return f"TLS failed: {error.reason or 'the handshake was broken off'}"
-    return f"No connection: {error.strerror or type(error).__name__}"
+    return f"No connection: {getattr(error, 'strerror', None) or type(error).__name__}"
 
 
 def not_smtp(what: object) -> str:
@@ -38,10 +38,11 @@ def not_smtp(what: object) -> str:
     return f"The reply is not SMTP: {what}"
 
 
-_WORDS: tuple[tuple[type[OSError], str], ...] = (
+_WORDS: tuple[tuple[type[Exception], str], ...] = (
     (TimeoutError, NO_REPLY),
     (AddressNotAllowed, "The relay's address is in a network that is not allowed"),
     (socket.gaierror, "The relay's name cannot be resolved"),
+    (UnicodeError, "The relay's name cannot be resolved"),  # it is no name
     (ConnectionRefusedError, "The connection was refused"),
     (ConnectionError, LOST),
 )
