@@ -16,7 +16,7 @@ from posthorn_campaigns.adapters.db.tables import outbox
 from posthorn_campaigns.adapters.db.unit_of_work import SqlUnitOfWork
 from posthorn_campaigns.adapters.jobs import QueueImportBell
 from posthorn_campaigns.adapters.mailer_client import HttpMailer
-from posthorn_campaigns.adapters.templates import MiniJinjaTemplateEngine
+from posthorn_campaigns.adapters.templates import ConfinedTemplateEngine
 from posthorn_campaigns.app.following_sends import FollowingSends
 from posthorn_campaigns.app.importing import Importing
 from posthorn_campaigns.app.managing_campaigns import ManagingCampaigns
@@ -80,6 +80,7 @@ class _Resources:
     import_jobs: JobQueue
     http: httpx.AsyncClient
     mailer: InternalClient
+    templates: ConfinedTemplateEngine
 
 
 @contextlib.asynccontextmanager
@@ -103,7 +104,10 @@ async def bootstrap(settings: Settings, clock: Clock | None = None) -> AsyncGene
         tokens = ServiceTokens(secret_bytes(settings.internal_secret), service="campaigns", clock=clock)
         mailer = InternalClient(str(settings.mailer_url), service="mailer", tokens=tokens)
         stack.push_async_callback(mailer.close)
-        yield _container(settings, _Resources(engine, client, bus, import_jobs, http, mailer), tokens, clock)
+        templates = ConfinedTemplateEngine(processes=settings.template_processes)
+        stack.callback(templates.close)
+        opened = _Resources(engine, client, bus, import_jobs, http, mailer, templates)
+        yield _container(settings, opened, tokens, clock)
 
 
 def _container(settings: Settings, opened: _Resources, service_tokens: ServiceTokens, clock: Clock) -> Container:
@@ -113,7 +117,7 @@ def _container(settings: Settings, opened: _Resources, service_tokens: ServiceTo
     service_tokens = ServiceTokens(secret_bytes(settings.internal_secret), service="campaigns", clock=clock)
     keys = HttpJwks(str(settings.jwks_url), opened.http)
     bell = QueueImportBell(opened.import_jobs)
-    templates = MiniJinjaTemplateEngine()
+    templates = opened.templates
     public_base = settings.public_base
     return Container(
         settings=settings,

@@ -20,6 +20,9 @@ class Settings(DatabaseSettings):
         gt=0,
         description="A campaign that could not be started for so long fails instead of being sent late.",
     )
+    template_processes: int = Field(
+        default=2, ge=1, le=64, description="Processes that work on users' templates, apart from the service's own."
+    )
     import_max_bytes: int = Field(default=200 * 1024 * 1024, gt=0, description="Largest CSV file that is accepted.")
     import_chunk_rows: int = Field(default=2000, ge=1, le=20_000, description="Rows of an import per transaction.")
     import_lease_seconds: int = Field(

@@ -12,7 +12,7 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
-from posthorn_campaigns.adapters.templates.engine import MiniJinjaTemplateEngine
+from posthorn_campaigns.adapters.templates import ConfinedTemplateEngine
 from posthorn_campaigns.bootstrap import Container, bootstrap
 from posthorn_campaigns.entrypoints.roles import schedule
 from posthorn_campaigns.settings import Settings
@@ -155,14 +155,14 @@ async def test_a_campaign_that_trips_us_holds_no_other_up(
     ours, others = await office.a_campaign(track_opens=False), await office.a_campaign()
     for campaign in (ours, others):
         await office.act(campaign, "send")
-    prepare = MiniJinjaTemplateEngine.prepare
+    prepare = ConfinedTemplateEngine.prepare
 
     def broken(self: Any, source: Any, *, track_opens: bool, track_clicks: bool) -> Any:
         if not track_opens:
             raise ZeroDivisionError
         return prepare(self, source, track_opens=track_opens, track_clicks=track_clicks)
 
-    monkeypatch.setattr(MiniJinjaTemplateEngine, "prepare", broken)
+    monkeypatch.setattr(ConfinedTemplateEngine, "prepare", broken)
     await container.starting_campaigns.start_due_campaigns()
     assert (await office.campaign(others))["status"] == "sending"
     assert (await office.campaign(ours))["status"] == "scheduled"

@@ -1,0 +1,136 @@
+"""The template engine in processes of its own, so that no template can stop or fill the service's."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import IO, Any
+
+import orjson
+import structlog
+
+from posthorn_campaigns.adapters.templates.workshop import READY, content_of, message_of
+from posthorn_campaigns.domain.errors import TemplateInvalid
+from posthorn_campaigns.domain.templates import MessageContent, RenderedMessage, TemplateSource
+
+log = structlog.get_logger(__name__)
+
+_COMMAND = (sys.executable, "-I", "-m", "posthorn_campaigns.adapters.templates.workshop")
+
+
+class WorkshopBroken(Exception):
+    """The process does not start, or has met a defect of ours; the message holds what it has said of it."""
+
+
+class ConfinedTemplateEngine:
+    """See the port TemplateEngine. Calls block, so make them in a thread; `processes` of them work at a time.
+
+    A template that takes more memory or processor time than any useful one is refused as `template_too_expensive`.
+    """
+
+    def __init__(self, *, processes: int) -> None:
+        self._workshops: queue.LifoQueue[_Workshop] = queue.LifoQueue()
+        self._all = [_Workshop() for _ in range(processes)]
+        for workshop in self._all:
+            self._workshops.put(workshop)
+
+    def check(self, source: TemplateSource) -> tuple[str, ...]:
+        """Return the merge fields of a template that parses, renders and can be sent. Raises TemplateInvalid."""
+        return tuple(self._ask({"do": "check", "source": asdict(source)}))
+
+    def prepare(self, source: TemplateSource, *, track_opens: bool, track_clicks: bool) -> MessageContent:
+        """Make a template ready for sending. Raises TemplateInvalid."""
+        options = {"track_opens": track_opens, "track_clicks": track_clicks}
+        return content_of(self._ask({"do": "prepare", "source": asdict(source), **options}))
+
+    def render(
+        self, content: MessageContent, contact: Mapping[str, Any], *, unsubscribe_url: str, campaign_name: str
+    ) -> RenderedMessage:
+        """Render for a contact. Raises TemplateInvalid."""
+        request = {
+            "do": "render",
+            "content": asdict(content),
+            "contact": dict(contact),
+            "unsubscribe_url": unsubscribe_url,
+            "campaign_name": campaign_name,
+        }
+        return message_of(self._ask(request))
+
+    def close(self) -> None:
+        """End the processes."""
+        for workshop in self._all:
+            workshop.end()
+
+    def _ask(self, request: dict[str, Any]) -> Any:
+        try:
+            line = orjson.dumps(request)
+        except (TypeError, UnicodeError) as error:  # orjson's own error is a TypeError: lone surrogates
+            raise TemplateInvalid("template_invalid", "template", "is not valid Unicode", None) from error
+        workshop = self._workshops.get()
+        try:
+            answer = workshop.ask(line)
+        finally:
+            self._workshops.put(workshop)
+        if answer is None:
+            raise TemplateInvalid("template_too_expensive", "template", "takes too much time or memory to render", None)
+        if "broken" in answer:
+            raise WorkshopBroken(answer["broken"])
+        if "invalid" in answer:
+            raise TemplateInvalid(**answer["invalid"])
+        return answer["done"]
+
+
+class _Workshop:
+    """One process, started when it is first needed and again after it was ended."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def ask(self, line: bytes) -> dict[str, Any] | None:
+        """Return the answer, None if the process has ended over it. Raises WorkshopBroken."""
+        process = self._process
+        if process is None or process.poll() is not None:
+            process = self._start()
+        with contextlib.suppress(BrokenPipeError):
+            _pipe(process.stdin).write(line + b"\n")
+            _pipe(process.stdin).flush()
+        answer = _pipe(process.stdout).readline()
+        if answer.endswith(b"\n"):
+            document: dict[str, Any] = orjson.loads(answer)
+            return document
+        self.end()
+        log.warning("template_process_ended", exit_code=process.returncode)
+        return None
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        self.end()
+        # Without our environment: there are secrets in it.
+        process = self._process = subprocess.Popen(  # noqa: S603  our own module
+            _COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={}
+        )
+        if _pipe(process.stdout).readline() != READY:
+            problem = _pipe(process.stderr).read()[-2000:].decode(errors="replace")
+            self.end()
+            raise WorkshopBroken(problem)
+        return process
+
+    def end(self) -> None:
+        """End the process, if there is one."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.kill()
+        process.wait()
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            with contextlib.suppress(BrokenPipeError):
+                _pipe(pipe).close()
+
+
+def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
+    if pipe is None:
+        raise AssertionError("all three are pipes")
+    return pipe

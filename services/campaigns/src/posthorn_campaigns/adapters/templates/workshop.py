@@ -1,0 +1,80 @@
+"""A process that works on users' templates and nothing else.
+
+One JSON request a line on standard input, one answer a line on standard output; ends with its input. It has no secrets
+in its environment, a bound on its memory, and for each request a bound on its processor time, at which the kernel
+ends it: fuel bounds the steps of a template, but one step that prints or compares lists within lists may never end.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+import traceback
+from dataclasses import asdict
+from typing import Any
+
+import orjson
+
+from posthorn_campaigns.adapters.templates.engine import MiniJinjaTemplateEngine
+from posthorn_campaigns.domain.errors import TemplateInvalid
+from posthorn_campaigns.domain.templates import Link, MessageContent, RenderedMessage, TemplateSource
+
+READY = b"ready\n"
+MEMORY_BYTES = 2**30
+CPU_SECONDS = 5
+
+
+def main() -> None:
+    """Answer requests until the input ends."""
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES if hard < 0 else min(MEMORY_BYTES, hard), hard))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    engine = MiniJinjaTemplateEngine()
+    sys.stdout.buffer.write(READY)
+    sys.stdout.buffer.flush()
+    for line in sys.stdin.buffer:
+        _grant_time()
+        sys.stdout.buffer.write(orjson.dumps(_answer(engine, orjson.loads(line))) + b"\n")
+        sys.stdout.buffer.flush()
+
+
+def _grant_time() -> None:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    resource.setrlimit(resource.RLIMIT_CPU, (int(usage.ru_utime + usage.ru_stime) + 1 + CPU_SECONDS, hard))
+
+
+def _answer(engine: MiniJinjaTemplateEngine, request: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return {"done": _do(engine, request.pop("do"), request)}
+    except TemplateInvalid as error:
+        return {"invalid": {"code": error.code, **error.details}}
+    except MemoryError:
+        raise  # ends the process, which says enough
+    except Exception:  # noqa: BLE001  a defect of ours: the service raises it
+        return {"broken": traceback.format_exc(limit=-10)}
+
+
+def _do(engine: MiniJinjaTemplateEngine, name: str, request: dict[str, Any]) -> Any:
+    match name:
+        case "check":
+            return engine.check(TemplateSource(**request["source"]))
+        case "prepare":
+            return asdict(engine.prepare(TemplateSource(**request.pop("source")), **request))
+        case _:
+            return asdict(engine.render(content_of(request.pop("content")), request.pop("contact"), **request))
+
+
+def content_of(document: dict[str, Any]) -> MessageContent:
+    """Return the content that was sent as JSON."""
+    links = tuple(Link(**link) for link in document["links"])
+    return MessageContent(**{**document, "links": links, "fields": tuple(document["fields"])})
+
+
+def message_of(document: dict[str, Any]) -> RenderedMessage:
+    """Return the message that was sent as JSON."""
+    return RenderedMessage(**{**document, "warnings": tuple(document["warnings"])})
+
+
+if __name__ == "__main__":
+    main()
