@@ -241,6 +241,7 @@ async def test_each_record_is_looked_up_and_judged_by_itself(owner: Owner, dns: 
     assert next(one["found"] for one in some["checks"] if one["key_id"] == ed25519["key_id"]) == [
         "v=DKIM1; k=ed25519; p=AAAA"
     ]
+    assert next(one["found"] for one in some["checks"] if one["purpose"] == "spf") == ["v=spf1 -all"]
     assert (some["domain"]["status"], states(some["domain"])) == ("verified", ["signing", "pending"])
     dns.zone[spf["name"]] += [["v=spf1 ~all"]]
     dns.zone[rsa["name"]] += [["v=DKIM1; p="]]

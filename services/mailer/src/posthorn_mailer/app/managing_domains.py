@@ -27,6 +27,7 @@ from posthorn_mailer.domain.sending_domains import (
     judge,
     key_purpose,
     names_to_ask,
+    of_its_kind,
 )
 
 _SELECTOR_CHARACTERS = 12
@@ -142,16 +143,14 @@ class ManagingDomains:
             await uow.domains.delete(organisation_id, domain_id)
 
     async def _check(self, record: DnsRecord) -> RecordCheck:
-        texts: list[str] = []
         for name in names_to_ask(record):
             try:
-                texts = await self._dns.texts(name)
+                found = of_its_kind(record, await self._dns.texts(name))
             except DnsLookupFailed:
                 return RecordCheck(record, RecordResult.UNKNOWN, ())
-            result = judge(record, texts)
-            if result is not RecordResult.MISSING:
-                return RecordCheck(record, result, tuple(texts))
-        return RecordCheck(record, RecordResult.MISSING, tuple(texts))
+            if found:
+                return RecordCheck(record, judge(record, found), tuple(found))
+        return RecordCheck(record, RecordResult.MISSING, ())
 
     def _make_keys(self) -> list[KeyMaterial]:
         return [self._make_key(algorithm) for algorithm in DkimAlgorithm]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
@@ -69,12 +69,8 @@ class KeyMaterial:
     """A new key: the private half, and the public one as `p=` of its record has it."""
 
     algorithm: DkimAlgorithm
-    private: bytes
+    private: bytes = field(repr=False)
     public: str
-
-    def __repr__(self) -> str:
-        """Keep the private half out of tracebacks."""
-        return f"KeyMaterial({self.algorithm})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,19 +178,23 @@ def names_to_ask(record: DnsRecord) -> list[str]:
     return ["_dmarc." + ".".join(labels[at:]) for at in range(len(labels) - _SHARED_LABELS)]
 
 
-def judge(record: DnsRecord, texts: Sequence[str]) -> RecordResult:
-    """Return what the TXT records of a name mean for a record."""
-    if record.purpose is not RecordPurpose.DKIM:
-        version = "v=spf1" if record.purpose is RecordPurpose.SPF else "v=dmarc1"
-        alike = [text for text in texts if text.replace(";", " ").lower().split(" ")[0] == version]
-        if not alike:
-            return RecordResult.MISSING
-        return RecordResult.FOUND if len(alike) == 1 else RecordResult.DIFFERENT
-    if not texts:
+def of_its_kind(record: DnsRecord, texts: Sequence[str]) -> list[str]:
+    """Return those TXT records of a name that serve the record's purpose; the others are none of our business."""
+    if record.purpose is RecordPurpose.DKIM:
+        return list(texts)
+    version = "v=spf1" if record.purpose is RecordPurpose.SPF else "v=dmarc1"
+    return [text for text in texts if text.replace(";", " ").lower().split(" ")[0] == version]
+
+
+def judge(record: DnsRecord, found: Sequence[str]) -> RecordResult:
+    """Return what the TXT records of its kind mean for a record."""
+    if not found:
         return RecordResult.MISSING
-    # What verifiers do with several records is undefined.
-    found = len(texts) == 1 and _is_key(texts[0], _tags(record.value))
-    return RecordResult.FOUND if found else RecordResult.DIFFERENT
+    # What receivers make of several records is undefined, or an error.
+    if len(found) > 1:
+        return RecordResult.DIFFERENT
+    is_right = record.purpose is not RecordPurpose.DKIM or _is_key(found[0], _tags(record.value))
+    return RecordResult.FOUND if is_right else RecordResult.DIFFERENT
 
 
 def _is_key(text: str, wanted: dict[str, str]) -> bool:

@@ -35,7 +35,7 @@ router = APIRouter(tags=["domains"])
 Reader = Annotated[Principal, Depends(requires(Permission.RELAYS_READ))]
 Writer = Annotated[Principal, Depends(requires(Permission.RELAYS_WRITE))]
 
-_LONGEST_DOMAIN = 253
+_LONGEST_DOMAIN = 218  # leaves room in a DNS name for a selector and `_domainkey`
 _ANY_MAILBOX = "a@"
 
 
@@ -148,7 +148,7 @@ class RecordCheckAnswer(BaseModel):
         description="`different`: there is something else, or more than one record; `unknown`: the DNS did not answer, "
         "and nothing changes."
     )
-    found: list[str] = Field(description="The TXT records that are there.")
+    found: list[str] = Field(description="The TXT records of this kind that are there.")
 
 
 class DomainCheckAnswer(BaseModel):
