@@ -9,12 +9,16 @@ from pathlib import Path
 
 @dataclass
 class Figures:
-    """One fault. `accepted` counts recipients, not messages; `in_doubt_at_most` is what the promises allow."""
+    """One fault. `accepted` counts recipients, not messages; `in_doubt_at_most` is what the promises allow.
+
+    `resent`: accepted again with the same Message-ID, where the policy `resend` asks for it.
+    """
 
     fault: str
     recipients: int
     accepted: int = 0
     twice: int = 0
+    resent: int = 0
     lost: int = 0
     untrue: int = 0
     ambiguous: int = 0
@@ -37,10 +41,18 @@ class Report:
     def table(self) -> list[str]:
         """Return the lines of the table."""
         width = max((len(row.fault) for row in self.rows), default=0)
-        titles = ("recipients", "accepted", "twice", "lost", "ambiguous", "allowed", "seconds")
+        titles = ("recipients", "accepted", "twice", "lost", "ambiguous", "allowed", "resent", "seconds")
         lines = [f"{'fault':<{width}}  " + "  ".join(f"{title:>10}" for title in titles)]
         for row in self.rows:
-            values = (row.recipients, row.accepted, row.twice, row.lost, row.ambiguous, row.in_doubt_at_most)
+            values = (
+                row.recipients,
+                row.accepted,
+                row.twice,
+                row.lost,
+                row.ambiguous,
+                row.in_doubt_at_most,
+                row.resent,
+            )
             cells = [f"{value:>10,}" for value in values] + [f"{row.seconds:>10.1f}"]
             lines.append(f"{row.fault:<{width}}  " + "  ".join(cells) + ("  !" if row.problems else ""))
         return lines

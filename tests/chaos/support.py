@@ -10,7 +10,7 @@ import re
 import signal
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,6 +34,11 @@ LEASE_SECONDS = 6
 ANSWER_SECONDS = 0.02
 """How late the relay answers: long enough for a kill to fall between the final dot and the answer."""
 
+RESEND_SECONDS = 2 * LEASE_SECONDS
+RESENDING = {
+    "POSTHORN_MAILER_ON_AMBIGUOUS": "resend",
+    "POSTHORN_MAILER_RESEND_AFTER_SECONDS": str(RESEND_SECONDS),
+}
 SETTINGS = {
     "POSTHORN_MAILER_LEASE_SECONDS": str(LEASE_SECONDS),
     "POSTHORN_MAILER_RECONCILE_SECONDS": "2",
@@ -70,9 +75,13 @@ class Fleet:
     def complete(self) -> None:
         """Start whatever does not run."""
         self.stack.up(lambda _line: None)
-        self.workers = [worker for worker in self.workers if worker.process() is not None]
+        self.workers = self.alive()
         if missing := WORKERS - len(self.workers):
             self.workers += self.stack.start_workers(missing)
+
+    def alive(self) -> list[ManagedProcess]:
+        """Return the workers that run and are ready."""
+        return [worker for worker in self.workers if worker.process() is not None]
 
     def service(self, name: str) -> ManagedProcess:
         """Return the process of a service."""
@@ -95,6 +104,12 @@ class Fleet:
                 return float(_OPEN_DELIVERIES.findall((await http.get("/metrics")).text)[0])
 
             await product.eventually(open_deliveries, pause=0.005)
+
+    async def restart_mailer(self, settings: Mapping[str, str]) -> None:
+        """Start the process that takes orders anew, with other settings; `complete` does not change it back."""
+        await asyncio.to_thread(self.service("mailer").stop)
+        stack = Stack(self.stack.folder, settings={**SETTINGS, **settings}, roles=ROLES)
+        await asyncio.to_thread(stack.start_service, "mailer")
 
     def signal(self, process: ManagedProcess, number: signal.Signals) -> None:
         """Send a signal to a program that runs."""
@@ -194,6 +209,16 @@ class Flight:
                 if self.accepted() == before:
                     return before
 
+    async def until_status(self, status: str) -> None:
+        """Wait until the campaign is in this state."""
+
+        async def campaign() -> Json | None:
+            return await self.read(self.path)
+
+        await product.eventually(
+            campaign, lambda now: now is not None and now["status"] == status, seconds=self.patience, pause=0.2
+        )
+
     async def order(self, verb: str) -> Json:
         """Pause, resume or cancel it."""
         return await self.api.post(f"{self.path}/actions/{verb}")
@@ -202,6 +227,7 @@ class Flight:
         self,
         *,
         in_doubt_at_most: int | Callable[[], int] = 0,
+        resent_at_most: int = 0,
         status: frozenset[str] = OVER,
     ) -> Figures:
         """Wait until the campaign is over; then hold what the product says against what the relay has counted."""
@@ -209,7 +235,7 @@ class Flight:
         states = await self._states()
         records = self.fleet.relay.records()
         bound = in_doubt_at_most() if callable(in_doubt_at_most) else in_doubt_at_most
-        figures = self._judge(states, records, bound)
+        figures = self._judge(states, records, bound, resent_at_most)
         if problem is not None:
             figures.problems.append(problem)
         if Counter(states.values()) != Counter({name: view.mailer[name] for name in view.mailer if name != "audience"}):
@@ -227,12 +253,15 @@ class Flight:
             await self.order("cancel")
             await self.still()
 
-    def _judge(self, states: dict[str, str], records: Records, bound: int) -> Figures:
+    def _judge(self, states: dict[str, str], records: Records, bound: int, resent_at_most: int) -> Figures:
         figures = Figures(self.fault, len(self.addresses), in_doubt_at_most=bound)
         figures.seconds = round(time.monotonic() - self.started, 1)
         accepted = records.accepted
         figures.accepted = len(accepted)
-        figures.twice = sum(len(ids) - 1 for ids in accepted.values())
+        again = sum(len(ids) - 1 for ids in accepted.values())
+        if resent_at_most and all(len(set(ids)) == 1 for ids in accepted.values()):
+            figures.resent = min(again, resent_at_most)
+        figures.twice = again - figures.resent
         figures.ambiguous = sum(state == "ambiguous" for state in states.values())
         lost = [one for one in self.addresses if one not in accepted and not _explained(one, states, records)]
         figures.lost = len(lost)

@@ -10,7 +10,7 @@ import pytest
 
 from posthorn_local.supervisor import stop_all
 
-from .support import CONNECTIONS, LEASE_SECONDS, WORKERS
+from .support import CONNECTIONS, LEASE_SECONDS, RESENDING, WORKERS
 
 
 @pytest.mark.e2e
@@ -31,13 +31,35 @@ async def test_all_workers_are_killed_and_new_ones_come(launch: Any, fleet: Any)
     await flight.ends(in_doubt_at_most=WORKERS * CONNECTIONS)
 
 
+async def test_what_is_in_doubt_is_sent_again_where_the_policy_says_so(launch: Any, fleet: Any) -> None:
+    await fleet.restart_mailer(RESENDING)
+    try:
+        flight = await launch("SIGKILL of all workers, `resend`")
+        await flight.under_way(0.3)
+        for worker in fleet.workers:
+            worker.kill()
+        await fleet.start_workers()
+        # Not over before what was in doubt has been sent again; until then the mailer says "with errors".
+        await flight.until_status("completed")
+        figures = await flight.ends(resent_at_most=WORKERS * CONNECTIONS)
+    finally:
+        await fleet.restart_mailer({})
+    assert figures.accepted == figures.recipients
+
+
 async def test_workers_are_killed_again_and_again(launch: Any, fleet: Any) -> None:
     kills = 6
     flight = await launch(f"SIGKILL of workers, {kills} times", lasting=30)
+    replacing: asyncio.Task[None] | None = None
     for number in range(kills):
         await flight.under_way(0.08 * (number + 1))
-        fleet.workers[number % WORKERS].kill()
-        await fleet.start_workers()
+        if replacing is not None and not fleet.alive():
+            await replacing
+        fleet.alive()[0].kill()
+        if replacing is None or replacing.done():
+            replacing = asyncio.create_task(fleet.start_workers())
+    assert replacing is not None
+    await replacing
     await flight.ends(in_doubt_at_most=kills * CONNECTIONS)
 
 
