@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from urllib.parse import urlsplit
 
 import dns.asyncresolver
@@ -20,8 +21,15 @@ class ResolverDnsTexts:
     """See the port DnsTexts."""
 
     def __init__(self, server: str | None) -> None:
-        """`server` is an IP address, IPv6 in brackets, with or without a port; None: the servers of the system."""
-        self._server = server
+        """`server` is an IP address, IPv6 in brackets, with or without a port; None: the servers of the system.
+
+        Raises ValueError if it is not.
+        """
+        self._server: dns.nameserver.Nameserver | None = None
+        if server is not None:
+            parts = urlsplit(f"//{server}")
+            address = ipaddress.ip_address(parts.hostname or "")
+            self._server = dns.nameserver.Do53Nameserver(str(address), parts.port or _PORT)
 
     async def texts(self, name: str) -> list[str]:
         """Return the TXT records of a name. Raises DnsLookupFailed."""
@@ -38,6 +46,5 @@ class ResolverDnsTexts:
         resolver = dns.asyncresolver.Resolver(configure=self._server is None)
         resolver.lifetime = _SECONDS
         if self._server is not None:
-            address = urlsplit(f"//{self._server}")
-            resolver.nameservers = [dns.nameserver.Do53Nameserver(str(address.hostname), address.port or _PORT)]
+            resolver.nameservers = [self._server]
         return resolver
