@@ -235,7 +235,7 @@ class Flight:
         states = await self._states()
         records = self.fleet.relay.records()
         bound = in_doubt_at_most() if callable(in_doubt_at_most) else in_doubt_at_most
-        figures = self._judge(states, records, bound, resent_at_most)
+        figures = self._judge(states, records, bound, resent_at_most, cancelled=view.status == "cancelled")
         if problem is not None:
             figures.problems.append(problem)
         if Counter(states.values()) != Counter({name: view.mailer[name] for name in view.mailer if name != "audience"}):
@@ -253,8 +253,12 @@ class Flight:
             await self.order("cancel")
             await self.still()
 
-    def _judge(self, states: dict[str, str], records: Records, bound: int, resent_at_most: int) -> Figures:
-        figures = Figures(self.fault, len(self.addresses), in_doubt_at_most=bound)
+    def _judge(
+        self, states: dict[str, str], records: Records, bound: int, resent_at_most: int, *, cancelled: bool
+    ) -> Figures:
+        # Whoever was not yet planned when the campaign was cancelled never became a recipient.
+        addresses = states if cancelled else self.addresses
+        figures = Figures(self.fault, len(addresses), in_doubt_at_most=bound)
         figures.seconds = round(time.monotonic() - self.started, 1)
         accepted = records.accepted
         figures.accepted = len(accepted)
@@ -263,7 +267,7 @@ class Flight:
             figures.resent = min(again, resent_at_most)
         figures.twice = again - figures.resent
         figures.ambiguous = sum(state == "ambiguous" for state in states.values())
-        lost = [one for one in self.addresses if one not in accepted and not _explained(one, states, records)]
+        lost = [one for one in addresses if one not in accepted and not _explained(one, states, records)]
         figures.lost = len(lost)
         figures.untrue = sum(states.get(address) not in {"sent", "ambiguous"} for address in accepted)
         expectations = {
@@ -271,7 +275,7 @@ class Flight:
             f"{figures.twice} accepted twice": figures.twice,
             f"{figures.untrue} accepted, and told otherwise": figures.untrue,
             f"{figures.ambiguous} in doubt, {bound} allowed": figures.over_bound,
-            "accepted for strangers": len(accepted.keys() - set(self.addresses)),
+            "accepted for strangers": len(accepted.keys() - set(addresses)),
             "Message-IDs are not unique": len(accepted) - len({ids[0] for ids in accepted.values()}),
         }
         figures.problems += [problem for problem, count in expectations.items() if count]
