@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import sys
 from collections.abc import AsyncGenerator
+from typing import cast
 
 import uvloop
 
@@ -20,12 +21,11 @@ _END = b"\r\n.\r\n"
 
 class _Session(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101  what a TCP server gives
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is one by its methods only
         self._waiting = b""
         self._in_data = False
         self._chunk_left = 0
-        transport.write(b"220 sink ESMTP\r\n")
+        self._transport.write(b"220 sink ESMTP\r\n")
 
     def data_received(self, data: bytes) -> None:
         self._waiting += data

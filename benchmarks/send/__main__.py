@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
 import tempfile
+from collections.abc import Coroutine
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
@@ -52,7 +55,14 @@ def main(
 ) -> None:
     """Measure the mailer's whole path."""
     options = Options(recipients, rounds, connections, one_job_messages, sink)
-    uvloop.run(_profile(options) if profiled else _measure(options))
+    uvloop.run(_until_stopped(_profile(options) if profiled else _measure(options)))
+
+
+async def _until_stopped(work: Coroutine[None, None, None]) -> None:
+    """Let SIGTERM end the work as an error does, so that no process is left behind."""
+    task = asyncio.ensure_future(work)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    await task
 
 
 async def _measure(options: Options) -> None:
