@@ -199,10 +199,18 @@ def _holding(send_id: UUID, number: int) -> tuple[sa.ColumnElement[bool], ...]:
     return batches.c.send_id == send_id, batches.c.first_number <= number, batches.c.last_number >= number
 
 
+# Locked in the order in which the ledger locks them: the two run side by side in every worker.
 _RENEW = sa.text("""
+    WITH held AS MATERIALIZED (
+        SELECT b.id, b.lease_epoch FROM batches b
+        JOIN unnest(CAST(:ids AS uuid[]), CAST(:epochs AS integer[])) AS h(id, epoch)
+            ON b.id = h.id AND b.lease_epoch = h.epoch
+        WHERE b.state = 'leased'
+        ORDER BY b.id FOR NO KEY UPDATE OF b
+    )
     UPDATE batches SET lease_until = clock_timestamp() + make_interval(secs => :seconds)
-    FROM unnest(CAST(:ids AS uuid[]), CAST(:epochs AS integer[])) AS held(id, epoch)
-    WHERE batches.id = held.id AND batches.lease_epoch = held.epoch AND batches.state = 'leased'
+    FROM held
+    WHERE batches.id = held.id AND batches.lease_epoch = held.lease_epoch AND batches.state = 'leased'
     RETURNING batches.id, batches.lease_epoch
 """)
 

@@ -52,7 +52,7 @@ WITH answered AS (
     JOIN unnest($13::uuid[], $14::int[]) AS h(id, epoch) ON b.id = h.id AND b.lease_epoch = h.epoch
     JOIN sends s ON s.id = b.send_id
     WHERE b.state = 'leased' AND b.lease_until > clock_timestamp()
-    FOR SHARE OF b
+    ORDER BY b.id FOR SHARE OF b
 ), opened AS (
     UPDATE deliveries d SET
         (state, attempts, finished_at) = (
