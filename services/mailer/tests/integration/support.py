@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 from uuid import UUID
 
+import aio_pika
 import sqlalchemy as sa
 import uvicorn
 from fastapi import Depends, FastAPI, HTTPException
@@ -274,12 +275,29 @@ class Office:
                 totals[record.previous.value] -= 1
         return {outcome: count for outcome, count in totals.items() if count}
 
+    async def _queues_are_there(self) -> None:
+        """Wait for them: an event that comes before goes to those only who have asked for it already."""
+        url = self.container.settings.amqp_url.get_secret_value()
+        for subscription in self.container.bus._subscriptions:
+
+            async def declared(name: str = subscription.queue) -> bool:
+                async with await aio_pika.connect(url) as connection, connection.channel() as channel:
+                    try:
+                        await channel.get_queue(name, ensure=True)
+                    except aio_pika.exceptions.ChannelNotFoundEntity:
+                        return False
+                return True
+
+            await eventually(declared)
+
     @contextlib.asynccontextmanager
     async def working(self, *wanted: str) -> AsyncGenerator[None]:
         """Run roles of the service, and stop them as SIGTERM does."""
         stop = asyncio.Event()
         running = [asyncio.create_task(role.run(stop)) for role in roles(self.container, frozenset(wanted))]
         try:
+            if "consumer" in wanted:
+                await self._queues_are_there()
             yield
         finally:
             stop.set()
