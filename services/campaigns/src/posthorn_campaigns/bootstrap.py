@@ -114,7 +114,6 @@ def _container(settings: Settings, opened: _Resources, service_tokens: ServiceTo
     def new_unit_of_work() -> SqlUnitOfWork:
         return SqlUnitOfWork(opened.engine)
 
-    service_tokens = ServiceTokens(secret_bytes(settings.internal_secret), service="campaigns", clock=clock)
     keys = HttpJwks(str(settings.jwks_url), opened.http)
     bell = QueueImportBell(opened.import_jobs)
     templates = opened.templates
