@@ -184,6 +184,15 @@ async def test_at_the_end_jobs_at_work_are_finished(queue):
     assert await _idle(queue)
 
 
+async def test_a_consumer_may_be_stopped_at_any_moment_of_its_start(queue):
+    for moment in range(60):
+        stop = asyncio.Event()
+        consuming = asyncio.create_task(queue.consume(lambda job: asyncio.sleep(0), concurrency=1, stop=stop))
+        await asyncio.sleep(moment / 5000)
+        stop.set()
+        await consuming
+
+
 async def test_a_cancelled_worker_leaves_its_job_to_another(queue, monkeypatch):
     monkeypatch.setattr("posthorn_common.jobs.bull._LOCK_MILLISECONDS", 1000)
     monkeypatch.setattr("posthorn_common.jobs.bull._STALLED_CHECK_MILLISECONDS", 500)

@@ -117,13 +117,19 @@ class BullJobQueue:
                 await running
                 raise WorkerEnded(self._name)
             await worker.close()
-            await running
+            await self._ended(running)
         finally:
             # Cancelled while handlers are at work: their jobs stay locked until the lock ends, then come again.
             await worker.close(force=True)
             for task in (running, stopping, measuring):
                 task.cancel()
             await asyncio.gather(running, stopping, measuring, return_exceptions=True)
+
+    async def _ended(self, running: asyncio.Task[None]) -> None:
+        # Closing takes the connections away: from a worker that is still connecting too, and that one falls over it.
+        (error,) = await asyncio.gather(running, return_exceptions=True)
+        if isinstance(error, Exception):
+            log.info("job_worker_closed_at_its_start", queue=self._name, error=type(error).__name__)
 
     async def pause(self) -> None:
         """Let no worker anywhere take another job. Raises TransientError."""
