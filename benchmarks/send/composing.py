@@ -10,7 +10,7 @@ import orjson
 from benchmarks.send import letter
 from benchmarks.send.stage import PUBLIC_URL
 from posthorn_mailer.adapters.rendering import TemplatePrinter
-from posthorn_mailer.app.ports import Recipient
+from posthorn_mailer.app.ports_content import Recipient
 
 
 def measure(messages: int) -> dict[str, float]:

@@ -11,7 +11,7 @@ import orjson
 from posthorn_contracts.campaigns.internal_v1 import CampaignContent
 from posthorn_contracts.campaigns.v1 import TrackedLink
 from posthorn_mailer.adapters.rendering import TemplatePrinter
-from posthorn_mailer.app.ports import Recipient
+from posthorn_mailer.app.ports_content import Recipient
 
 LINKS = 8
 PAGE = 5000

@@ -11,7 +11,8 @@ import sqlalchemy as sa
 
 from posthorn_mailer.adapters.db.ledger import SqlLedger
 from posthorn_mailer.adapters.db.unit_of_work import SqlUnitOfWork
-from posthorn_mailer.app.ports import Batch, Entry, Opening
+from posthorn_mailer.app.ports_ledger import Entry, Opening
+from posthorn_mailer.app.ports_sends import Batch
 
 from .support import Office, eventually, members
 

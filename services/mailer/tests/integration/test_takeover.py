@@ -13,7 +13,7 @@ from posthorn_common.errors import TransientError
 from posthorn_contracts.mailer.v1 import SendDrained
 from posthorn_mailer.adapters.db.ledger import SqlLedger
 from posthorn_mailer.adapters.db.tables import batches, deliveries
-from posthorn_mailer.app.ports import Entry
+from posthorn_mailer.app.ports_ledger import Entry
 from posthorn_mailer.domain.deliveries import Resolution
 from posthorn_mailer.domain.replies import Stage, replied, unanswered
 

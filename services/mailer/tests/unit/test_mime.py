@@ -23,7 +23,7 @@ from posthorn_contracts.campaigns.internal_v1 import CampaignContent
 from posthorn_contracts.recipient_tokens import RecipientToken
 from posthorn_mailer.adapters.mime import Personal, Sender, Skeleton, one_line
 from posthorn_mailer.adapters.rendering import TemplatePrinter
-from posthorn_mailer.app.ports import CompositionFailed, Letter, Recipient
+from posthorn_mailer.app.ports_content import CompositionFailed, Letter, Recipient
 
 DATED = datetime(2026, 1, 5, 12, 30, 45, 123456, tzinfo=UTC)
 SECRET = b"s" * 32

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from posthorn_common.http.client import InternalCallFailed, InternalClient
 from posthorn_contracts.campaigns.internal_v1 import AudiencePage, CampaignContent
-from posthorn_mailer.app.ports import ContentRefused
+from posthorn_mailer.app.ports_planning import ContentRefused
 
 
 class HttpCampaignsClient:

@@ -20,7 +20,7 @@ from posthorn_contracts.campaigns.internal_v1 import CampaignContent
 from posthorn_contracts.recipient_tokens import RecipientToken
 from posthorn_mailer.adapters.mime import Personal, Sender, Skeleton
 from posthorn_mailer.adapters.quoted_printable import SharedText
-from posthorn_mailer.app.ports import CompositionFailed, Recipient
+from posthorn_mailer.app.ports_content import CompositionFailed, Recipient
 from posthorn_mailer.app.ports_transport import OutgoingMessage
 
 # As campaigns writes tracked links.

@@ -13,7 +13,7 @@ from posthorn_common.clock import Clock
 from posthorn_common.events import event
 from posthorn_contracts.mailer.v1 import SendPlanned, SendPlannedData
 from posthorn_mailer.app.doorbell import Doorbell
-from posthorn_mailer.app.ports import Batch, NewSendingUnitOfWork, SendingUnitOfWork
+from posthorn_mailer.app.ports_sends import Batch, NewSendingUnitOfWork, SendingUnitOfWork
 from posthorn_mailer.app.reporting import drain_if_done, report
 from posthorn_mailer.domain.sends import Send, SendStatus, ordered_status
 

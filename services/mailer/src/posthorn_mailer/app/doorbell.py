@@ -9,7 +9,7 @@ import structlog
 
 from posthorn_common.errors import TransientError
 from posthorn_common.jobs.ports import JobQueue
-from posthorn_mailer.app.ports import Batch
+from posthorn_mailer.app.ports_sends import Batch
 
 log = structlog.get_logger(__name__)
 

@@ -11,9 +11,7 @@ import random
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
-from datetime import datetime
-from enum import StrEnum
+from dataclasses import dataclass
 
 import structlog
 
@@ -21,24 +19,21 @@ from posthorn_common.clock import Clock
 from posthorn_common.errors import TransientError
 from posthorn_common.events import event
 from posthorn_contracts.mailer.v1 import ContactSuppressed, ContactSuppressedData
-from posthorn_mailer.app.leases import Lease
+from posthorn_mailer.app.held_batches import Halt, HeldBatch
 from posthorn_mailer.app.metrics import DELIVERIES, LEASE_LOST, OPEN
 from posthorn_mailer.app.outages import Outage, OutagePauses
-from posthorn_mailer.app.ports import (
-    Batch,
+from posthorn_mailer.app.ports_content import CompositionFailed, Recipient
+from posthorn_mailer.app.ports_ledger import (
     Closing,
-    CompositionFailed,
     Entry,
     EntryResult,
     Ledger,
     LedgerPage,
-    Letter,
     NewSuppression,
     Opened,
     Opening,
-    Recipient,
 )
-from posthorn_mailer.app.ports_transport import MailTransport, OutgoingMessage, RelayLimiter, Withdrawn
+from posthorn_mailer.app.ports_transport import MailTransport, RelayLimiter, Withdrawn
 from posthorn_mailer.domain.deliveries import Backoff, DeliveryState, settle
 from posthorn_mailer.domain.relays import Relay
 from posthorn_mailer.domain.replies import MAX_TEXT_CHARACTERS, Attempt, classify
@@ -47,60 +42,8 @@ from posthorn_mailer.domain.sends import SendStatus
 log = structlog.get_logger(__name__)
 
 _ATTEMPT_ID_BITS = 62
-# A slow relay must not keep all places of a worker for as long as its batches take.
-_TURN_SECONDS = 30.0
 _FIRST_DATABASE_PAUSE_SECONDS = 0.2
 _LONGEST_DATABASE_PAUSE_SECONDS = 5.0
-
-
-class Halt(StrEnum):
-    """Why a batch is let go before it is through."""
-
-    STOPPING = "stopping"
-    """The process ends."""
-    NOT_SENDING = "not_sending"
-    """The send is paused or cancelled."""
-    LEASE_LOST = "lease_lost"
-    """Another worker holds the batch."""
-    RELAY_AWAY = "relay_away"
-    TURN_OVER = "turn_over"
-    """It takes long, and others wait for their turn."""
-
-
-class BlankLetter:
-    """The letter of a batch of which nothing is to be sent."""
-
-    def compose(self, recipient: Recipient, dated: datetime) -> OutgoingMessage:  # noqa: ARG002  the port's shape
-        """Raises CompositionFailed."""
-        raise CompositionFailed("There is nothing to send.")
-
-
-@dataclass(eq=False, slots=True)
-class HeldBatch:
-    """A leased batch at work. `over` is set when nothing of it is open any more and nothing will be opened."""
-
-    batch: Batch
-    lease: Lease
-    letter: Letter
-    waiting: deque[Recipient]
-    halt: Halt | None = None
-    resume_in_seconds: float = 0.0
-    outage: str | None = None
-    unsettled: int = 0
-    closing: bool = False
-    unreported: bool = False
-    got_through: bool = False
-    turn_ends_at: float = field(default_factory=lambda: time.monotonic() + _TURN_SECONDS)
-    over: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def halt_for(self, reason: Halt) -> None:
-        """Open nothing more; the first reason counts."""
-        self.halt = self.halt or reason
-
-    @property
-    def has_more(self) -> bool:
-        """Whether something of it may still be opened."""
-        return self.halt is None and bool(self.waiting)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,15 +19,9 @@ from posthorn_contracts.campaigns.internal_v1 import AudienceMember, AudiencePag
 from posthorn_contracts.mailer.v1 import SendFailed, SendFailedData, SendPlanned, SendPlannedData
 from posthorn_mailer.app.doorbell import Doorbell
 from posthorn_mailer.app.metrics import PLANNED
-from posthorn_mailer.app.ports import (
-    Batch,
-    CampaignsClient,
-    CompositionFailed,
-    ContentRefused,
-    NewSendingUnitOfWork,
-    PlanClaim,
-    Printer,
-)
+from posthorn_mailer.app.ports_content import CompositionFailed, Printer
+from posthorn_mailer.app.ports_planning import CampaignsClient, ContentRefused
+from posthorn_mailer.app.ports_sends import Batch, NewSendingUnitOfWork, PlanClaim
 from posthorn_mailer.app.ports_transport import Relays
 from posthorn_mailer.app.reporting import drain_if_done
 from posthorn_mailer.domain.errors import RelayNotFound

@@ -7,7 +7,7 @@ import structlog
 from posthorn_common.clock import Clock
 from posthorn_mailer.app.controlling import ControllingSends
 from posthorn_mailer.app.doorbell import Doorbell
-from posthorn_mailer.app.ports import NewSendingUnitOfWork
+from posthorn_mailer.app.ports_sends import NewSendingUnitOfWork
 from posthorn_mailer.app.reporting import drain_if_done, report
 from posthorn_mailer.domain.deliveries import DeliveryState
 

@@ -18,7 +18,7 @@ from posthorn_contracts.mailer.v1 import (
     SendRecovered,
     SendRecoveredData,
 )
-from posthorn_mailer.app.ports import NewSendingUnitOfWork, ReportedChange, SendingUnitOfWork, Span
+from posthorn_mailer.app.ports_sends import NewSendingUnitOfWork, ReportedChange, SendingUnitOfWork, Span
 from posthorn_mailer.domain.deliveries import OPEN, DeliveryState
 from posthorn_mailer.domain.sends import SendStatus
 

@@ -9,7 +9,7 @@ import structlog
 
 from posthorn_common.clock import Clock
 from posthorn_mailer.app.doorbell import Doorbell
-from posthorn_mailer.app.ports import NewSendingUnitOfWork, Span
+from posthorn_mailer.app.ports_sends import NewSendingUnitOfWork, Span
 from posthorn_mailer.app.reporting import drain_if_done, report
 from posthorn_mailer.domain.deliveries import Delivery, DeliveryState, Resolution, resolved
 from posthorn_mailer.domain.errors import SendNotRunning

@@ -16,21 +16,14 @@ from posthorn_common.loops import run_every, stops_within
 from posthorn_common.transient import is_transient
 from posthorn_contracts.mailer.v1 import SendImpeded, SendImpededData
 from posthorn_mailer.app.doorbell import Doorbell
-from posthorn_mailer.app.lanes import BlankLetter, Halt, HeldBatch, Lane
+from posthorn_mailer.app.held_batches import BlankLetter, Halt, HeldBatch
+from posthorn_mailer.app.lanes import Lane
 from posthorn_mailer.app.leases import Lease, Uptime
 from posthorn_mailer.app.metrics import BATCHES, HELD, LEASE_LOST
-from posthorn_mailer.app.ports import (
-    Batch,
-    Closing,
-    CompositionFailed,
-    Letter,
-    NewSendingUnitOfWork,
-    Printer,
-    Recipient,
-    SendingUnitOfWork,
-    Tally,
-)
+from posthorn_mailer.app.ports_content import CompositionFailed, Letter, Printer, Recipient
 from posthorn_mailer.app.ports_domains import SigningKeys
+from posthorn_mailer.app.ports_ledger import Closing
+from posthorn_mailer.app.ports_sends import Batch, NewSendingUnitOfWork, SendingUnitOfWork, Tally
 from posthorn_mailer.app.ports_transport import Relays
 from posthorn_mailer.app.reporting import drain_if_done, report, report_recovery
 from posthorn_mailer.app.signing import SignedLetter

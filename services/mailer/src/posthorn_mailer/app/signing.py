@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from posthorn_mailer.app.ports import Letter, Recipient
+from posthorn_mailer.app.ports_content import Letter, Recipient
 from posthorn_mailer.app.ports_domains import Signatures
 from posthorn_mailer.app.ports_transport import OutgoingMessage
 

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from posthorn_mailer.adapters.db.tables import batches, deliveries, sends
-from posthorn_mailer.app.ports import Batch
+from posthorn_mailer.app.ports_sends import Batch
 from posthorn_mailer.domain.deliveries import OPEN, DeliveryState
 from posthorn_mailer.domain.sends import SendStatus
 

@@ -14,7 +14,8 @@ from posthorn_common.addresses import domain_of
 from posthorn_contracts.campaigns.internal_v1 import AudienceMember
 from posthorn_mailer.adapters.db.batches import may_hold
 from posthorn_mailer.adapters.db.tables import batches, deliveries, sends
-from posthorn_mailer.app.ports import Batch, Recipient, ReportedChange, Span, Tally
+from posthorn_mailer.app.ports_content import Recipient
+from posthorn_mailer.app.ports_sends import Batch, ReportedChange, Span, Tally
 from posthorn_mailer.domain.deliveries import OPEN, Delivery, DeliveryState
 from posthorn_mailer.domain.errors import DeliveryNotFound
 from posthorn_mailer.domain.sends import Send

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from posthorn_common.errors import TransientError
 from posthorn_common.outbox import INSERT_SQL
-from posthorn_mailer.app.ports import Closing, Entry, EntryResult, NewSuppression, Opened, Opening
+from posthorn_mailer.app.ports_ledger import Closing, Entry, EntryResult, NewSuppression, Opened, Opening
 from posthorn_mailer.domain.sends import SendStatus
 
 _AWAY = (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.OperatorInterventionError,

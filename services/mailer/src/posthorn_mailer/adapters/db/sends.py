@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from posthorn_mailer.adapters.db.tables import batches, sends
-from posthorn_mailer.app.ports import PlanClaim
+from posthorn_mailer.app.ports_sends import PlanClaim
 from posthorn_mailer.domain.errors import SendNotFound
 from posthorn_mailer.domain.sends import Send, SendStatus
 

@@ -1,18 +1,17 @@
-"""What the use cases of sending need from outside."""
+"""Sends, their batches and their deliveries, as they are stored."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
 from typing import Protocol, Self
 from uuid import UUID
 
-from posthorn_contracts.campaigns.internal_v1 import AudienceMember, AudiencePage, CampaignContent
+from posthorn_contracts.campaigns.internal_v1 import AudienceMember
 from posthorn_contracts.envelope import Event
-from posthorn_mailer.app.ports_transport import OutgoingMessage
+from posthorn_mailer.app.ports_content import Recipient
 from posthorn_mailer.domain.deliveries import OPEN, Delivery, DeliveryState
 from posthorn_mailer.domain.replies import Cause
 from posthorn_mailer.domain.sends import Send, SendStatus
@@ -26,17 +25,6 @@ class PlanClaim:
     epoch: int
     cursor: str | None
     content: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Recipient:
-    """A delivery that a worker may open."""
-
-    number: int
-    contact_id: UUID
-    email: str
-    fields: str
-    """The merge fields as JSON."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -319,127 +307,3 @@ class SendingUnitOfWork(Protocol):
 
 NewSendingUnitOfWork = Callable[[], SendingUnitOfWork]
 """Starts a unit of work."""
-
-
-@dataclass(frozen=True, slots=True)
-class Opening:
-    """A delivery that a worker wants to open. The attempt's id is the worker's own, so that asking twice is safe."""
-
-    batch_id: UUID
-    epoch: int
-    send_id: UUID
-    number: int
-    attempt_id: int
-
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """A delivery that is open: its message may be handed over, once. `attempts` counts this one."""
-
-    attempt_id: int
-    attempts: int
-    first_opened_at: datetime
-    expires_in_seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Closing:
-    """What an attempt has made of a delivery."""
-
-    batch_id: UUID
-    epoch: int
-    send_id: UUID
-    number: int
-    attempt_id: int
-    state: DeliveryState
-    counted: bool
-    delay_seconds: float | None = None
-    smtp_code: int | None = None
-    enhanced_code: str | None = None
-    reply: str | None = None
-    cause: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class NewSuppression:
-    """An address that must not be mailed again, with the event that tells so."""
-
-    organisation_id: UUID
-    contact_id: UUID
-    email: str
-    event: Event
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """What one statement of the ledger writes."""
-
-    closings: Sequence[Closing]
-    openings: Sequence[Opening]
-    suppressions: Sequence[NewSuppression] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class EntryResult:
-    """What came of it, by the ids of attempts: those that were closed, opened, and met a suppression.
-
-    An opening that is missing was refused: send, lease or delivery is not as it was. `statuses` holds the leases that
-    are ours, by batch and epoch, with the status of their sends.
-    """
-
-    closed: frozenset[int]
-    opened: Sequence[Opened]
-    suppressed: frozenset[int]
-    statuses: Mapping[tuple[UUID, int], SendStatus]
-
-
-class LedgerPage(Protocol):
-    """One database connection of the ledger."""
-
-    async def write(self, entry: Entry) -> EntryResult:
-        """Close and open deliveries in one durable step. Safe to repeat. Raises TransientError."""
-        ...
-
-
-class Ledger(Protocol):
-    """Where every message is written down before and after it is handed over."""
-
-    def page(self) -> AbstractAsyncContextManager[LedgerPage]:
-        """Open a connection."""
-        ...
-
-
-class CampaignsClient(Protocol):
-    """The campaigns service's internal routes."""
-
-    async def content(self, campaign_id: UUID) -> CampaignContent:
-        """Raises ContentRefused when there is none, TransientError when campaigns is away."""
-        ...
-
-    async def audience(self, campaign_id: UUID, cursor: str | None, limit: int) -> AudiencePage:
-        """Raises as `content` does."""
-        ...
-
-
-class ContentRefused(Exception):
-    """The campaigns service will not give what is needed; the message says why, for people."""
-
-
-class CompositionFailed(Exception):
-    """No message can be made for this recipient; the message says why, for people."""
-
-
-class Letter(Protocol):
-    """A campaign's content, ready to be made into messages."""
-
-    def compose(self, recipient: Recipient, dated: datetime) -> OutgoingMessage:
-        """Return the message. For the same arguments it is the same to the byte. Raises CompositionFailed."""
-        ...
-
-
-class Printer(Protocol):
-    """Makes letters."""
-
-    def letter(self, content: str) -> Letter:
-        """Return the letter of a campaign's content, as JSON. Raises CompositionFailed if no message can be made."""
-        ...

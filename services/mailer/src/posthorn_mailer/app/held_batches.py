@@ -1,0 +1,68 @@
+"""A batch that this process has leased and works on, and why it is let go."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from posthorn_mailer.app.leases import Lease
+from posthorn_mailer.app.ports_content import CompositionFailed, Letter, Recipient
+from posthorn_mailer.app.ports_sends import Batch
+from posthorn_mailer.app.ports_transport import OutgoingMessage
+
+# A slow relay must not keep all places of a worker for as long as its batches take.
+_TURN_SECONDS = 30.0
+
+
+class Halt(StrEnum):
+    """Why a batch is let go before it is through."""
+
+    STOPPING = "stopping"
+    """The process ends."""
+    NOT_SENDING = "not_sending"
+    """The send is paused or cancelled."""
+    LEASE_LOST = "lease_lost"
+    """Another worker holds the batch."""
+    RELAY_AWAY = "relay_away"
+    TURN_OVER = "turn_over"
+    """It takes long, and others wait for their turn."""
+
+
+class BlankLetter:
+    """The letter of a batch of which nothing is to be sent."""
+
+    def compose(self, recipient: Recipient, dated: datetime) -> OutgoingMessage:  # noqa: ARG002  the port's shape
+        """Raises CompositionFailed."""
+        raise CompositionFailed("There is nothing to send.")
+
+
+@dataclass(eq=False, slots=True)
+class HeldBatch:
+    """A leased batch at work. `over` is set when nothing of it is open any more and nothing will be opened."""
+
+    batch: Batch
+    lease: Lease
+    letter: Letter
+    waiting: deque[Recipient]
+    halt: Halt | None = None
+    resume_in_seconds: float = 0.0
+    outage: str | None = None
+    unsettled: int = 0
+    closing: bool = False
+    unreported: bool = False
+    got_through: bool = False
+    turn_ends_at: float = field(default_factory=lambda: time.monotonic() + _TURN_SECONDS)
+    over: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def halt_for(self, reason: Halt) -> None:
+        """Open nothing more; the first reason counts."""
+        self.halt = self.halt or reason
+
+    @property
+    def has_more(self) -> bool:
+        """Whether something of it may still be opened."""
+        return self.halt is None and bool(self.waiting)

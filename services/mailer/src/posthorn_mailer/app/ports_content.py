@@ -1,0 +1,41 @@
+"""What the use cases need to make messages: a recipient, a letter, and the printer that prepares it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+from uuid import UUID
+
+from posthorn_mailer.app.ports_transport import OutgoingMessage
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """A delivery that a worker may open."""
+
+    number: int
+    contact_id: UUID
+    email: str
+    fields: str
+    """The merge fields as JSON."""
+
+
+class CompositionFailed(Exception):
+    """No message can be made for this recipient; the message says why, for people."""
+
+
+class Letter(Protocol):
+    """A campaign's content, ready to be made into messages."""
+
+    def compose(self, recipient: Recipient, dated: datetime) -> OutgoingMessage:
+        """Return the message. For the same arguments it is the same to the byte. Raises CompositionFailed."""
+        ...
+
+
+class Printer(Protocol):
+    """Makes letters."""
+
+    def letter(self, content: str) -> Letter:
+        """Return the letter of a campaign's content, as JSON. Raises CompositionFailed if no message can be made."""
+        ...
