@@ -19,7 +19,7 @@ from posthorn_local.ports import free_ports
 from posthorn_mailer.adapters.db import deliveries as delivery_records
 from posthorn_mailer.adapters.db.deliveries import SqlDeliveries
 from posthorn_mailer.adapters.db.tables import batches, deliveries
-from posthorn_mailer.app import lanes
+from posthorn_mailer.app import held_batches
 from posthorn_mailer.entrypoints.roles import campaign_worker
 
 from .support import Office, eventually, members
@@ -163,7 +163,7 @@ async def test_campaigns_that_share_a_connection_take_turns(office: Office, smtp
 async def test_a_slow_relay_keeps_neither_planning_nor_other_relays_waiting(
     office: Office, smtp_server: Any, new_container: Any, campaigns: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lanes, "_TURN_SECONDS", 0.3)
+    monkeypatch.setattr(held_batches, "_TURN_SECONDS", 0.3)
     async with new_container(batches_per_worker=1) as container:
         small = Office(container, campaigns, office.organisation_id)
         await small.plan(members(50), port=smtp_server.port, relay={"messages_per_second": 0.01})
