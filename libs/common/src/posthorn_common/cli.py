@@ -15,7 +15,7 @@ import uvloop
 from pydantic import SecretStr
 
 from posthorn_common.logging import configure_logging
-from posthorn_common.migrations import run_upgrade
+from posthorn_common.migrations import ServerTooOld, run_upgrade
 from posthorn_common.runtime import Role, run_roles
 from posthorn_common.settings import AnySettings, DatabaseSettings, load_settings
 
@@ -76,7 +76,7 @@ def service_cli(commands: ServiceCommands[AnySettings]) -> typer.Typer:
             configure_logging(service=commands.service, level=settings.log_level)
             if not isinstance(settings, DatabaseSettings):
                 raise typer.BadParameter("this service has no database")
-            run_upgrade(settings.database_url.get_secret_value(), folder)
+            _migrate(settings, folder)
 
     @app.command()
     def openapi() -> None:
@@ -89,6 +89,13 @@ def service_cli(commands: ServiceCommands[AnySettings]) -> typer.Typer:
         typer.echo(settings_table(commands.settings))
 
     return app
+
+
+def _migrate(settings: DatabaseSettings, folder: Path) -> None:
+    try:
+        run_upgrade(settings.database_url.get_secret_value(), folder)
+    except ServerTooOld as error:
+        raise typer.BadParameter(str(error)) from error
 
 
 async def _run(commands: ServiceCommands[AnySettings], settings: AnySettings, wanted: frozenset[str]) -> None:

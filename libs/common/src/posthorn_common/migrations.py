@@ -17,6 +17,11 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 _LOCK_KEY = 7_670_727_832_110
 _LOCK_TIMEOUT = "5s"
+_OLDEST_SERVER = 18
+
+
+class ServerTooOld(Exception):
+    """The PostgreSQL server is older than what the services need; the message names both versions."""
 
 
 def alembic_config(folder: Path, connection: Connection | None = None) -> Config:
@@ -29,7 +34,10 @@ def alembic_config(folder: Path, connection: Connection | None = None) -> Config
 
 
 async def upgrade(database_url: str, folder: Path, revision: str = "head") -> None:
-    """Bring the schema to `revision`. Safe to run from several processes at once: they take turns."""
+    """Bring the schema to `revision`. Safe to run from several processes at once: they take turns.
+
+    Raises ServerTooOld.
+    """
     await _run(database_url, lambda connection: command.upgrade(alembic_config(folder, connection), revision))
 
 
@@ -53,7 +61,15 @@ async def _run(database_url: str, action: Callable[[Connection], None]) -> None:
         await engine.dispose()
 
 
+def check_server(version_number: int) -> None:
+    """Raise ServerTooOld unless the services can work with this PostgreSQL; `version_number` as in 180003 for 18.3."""
+    major, minor = divmod(version_number, 10_000)
+    if major < _OLDEST_SERVER:
+        raise ServerTooOld(f"PostgreSQL {_OLDEST_SERVER} or newer is needed; this server is {major}.{minor}")
+
+
 def _locked(connection: Connection, action: Callable[[Connection], None]) -> None:
+    check_server(int(connection.scalar(sa.text("SHOW server_version_num")) or 0))
     # A session lock on the service's own schema: migrations of different services do not wait for each other.
     key = sa.func.hashtextextended(sa.func.current_schema(), _LOCK_KEY)
     connection.execute(sa.select(sa.func.pg_advisory_lock(key)))
