@@ -105,7 +105,7 @@ for _name in set(dir(dict)) - set(vars(_Fields)):
         setattr(_Fields, _name, _Absent())
 
 
-_AS_THEY_ARE = (str, _Fields)
+_AS_THEY_ARE = (str, _Fields, int, float, type(None))
 _MAPPINGS = (dict, Mapping)  # a dictionary is told much faster by its own class
 
 
@@ -113,7 +113,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, _AS_THEY_ARE):
         return value
     if isinstance(value, _MAPPINGS):
-        return _Fields({name: item if isinstance(item, str) else _plain(item) for name, item in value.items()})
+        return _Fields({name: item if isinstance(item, _AS_THEY_ARE) else _plain(item) for name, item in value.items()})
     if isinstance(value, list | tuple):
         return tuple(_plain(item) for item in value)
     return value
