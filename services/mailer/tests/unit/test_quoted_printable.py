@@ -8,7 +8,7 @@ import re
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from posthorn_mailer.adapters.quoted_printable import SharedText, quoted_printable
+from posthorn_mailer.adapters.quoted_printable import Body, SharedText, quoted_printable
 
 MARK = "m4rk-" * 13 + "x"
 # RFC 2045 §6.7: `=` stands before two digits or at the end of a line, and no line ends in a space.
@@ -21,9 +21,11 @@ texts = st.lists(words, max_size=12).map("".join) | st.text(max_size=200)
 lists = st.lists(texts, max_size=6)
 
 
-def said(body: bytes) -> str:
-    assert all(LINE.match(line) and len(line) <= 76 for line in body.split(b"\r\n"))
-    return binascii.a2b_qp(body).replace(b"\r\n", b"\n").decode()
+def said(body: Body) -> str:
+    lines = body.lines.split(b"\r\n")
+    assert all(LINE.match(line) and len(line) <= 76 for line in lines)
+    assert body.dotless is not any(line.startswith(b".") for line in lines)
+    return binascii.a2b_qp(body.lines).replace(b"\r\n", b"\n").decode()
 
 
 def meant(text: str) -> str:
@@ -31,6 +33,8 @@ def meant(text: str) -> str:
 
 
 @given(text=texts)
+@example(text=".\n..\n .\na.")
+@example(text="x" * 75 + ".")
 @example(text="y" * 74 + " \n")
 @example(text="y" * 74 + " \t\n")
 @example(text="y" * 75 + "\t\n")
@@ -41,6 +45,7 @@ def test_a_text_is_decoded_as_it_was(text: str) -> None:
 
 @given(shared=lists, values=lists)
 @example(shared=["s" * 80, " " * 30 + "t"], values=["value ", "\n.\n", "=3D"])
+@example(shared=[".dot " * 8, "x" * 30], values=["", "\n"])
 @example(shared=["one " * 10 + "\n", "two\t" * 10], values=["", "x" * 75, "\t"])
 @example(shared=["again and again and again " * 2] * 3, values=["again and again and again "])
 def test_a_text_with_shared_pieces_is_decoded_as_it_was(shared: list[str], values: list[str]) -> None:
@@ -56,12 +61,14 @@ def test_a_mark_is_never_broken(shared: list[str], values: list[str]) -> None:
     marked = [MARK.join(("before " * 5, piece, "after")) for piece in shared]
     text = "".join(piece + value + MARK for piece, value in zip(marked, [*values, *[""] * len(marked)], strict=False))
     body = SharedText(marked, mark=MARK).encode(text)
-    assert body.count(MARK.encode()) == text.count(MARK)
+    assert body.lines.count(MARK.encode()) == text.count(MARK)
     assert said(body) == meant(text)
-    assert said(body.replace(MARK.encode(), b"t" * 66)) == meant(text).replace(MARK, "t" * 66)
+    assert said(body._replace(lines=body.lines.replace(MARK.encode(), b"t" * 66))) == meant(text).replace(
+        MARK, "t" * 66
+    )
 
 
 def test_what_is_shared_is_encoded_once() -> None:
     shared = "Dear reader, here is what all of you have asked for =\n"
     body = SharedText([shared], mark=MARK).encode(f"{shared}Ada")
-    assert body == b"Dear reader, here is what all of you have asked for =3D\r\nAda"
+    assert body.lines == b"Dear reader, here is what all of you have asked for =3D\r\nAda"

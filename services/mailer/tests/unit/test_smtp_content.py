@@ -56,3 +56,9 @@ def test_content_without_dots_is_not_copied() -> None:
     content = b"Subject: x\r\n\r\nNo dots. At least none that matter.\r\n" * 100
     assert dot_stuffed(content)[0] is content
     assert last_chunk(content)[1] is content
+
+
+def test_content_known_to_be_ready_goes_as_it_is() -> None:
+    content = b"Subject: x\r\n\r\nHello\r\n"
+    assert dot_stuffed(content, wire_ready=True) == dot_stuffed(content)
+    assert last_chunk(content, wire_ready=True) == last_chunk(content)

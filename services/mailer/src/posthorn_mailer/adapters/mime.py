@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from email.utils import format_datetime
 from functools import lru_cache
 
-from posthorn_mailer.adapters.quoted_printable import quoted_printable
+from posthorn_mailer.adapters.quoted_printable import Body, quoted_printable
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 _ATOMS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?: [A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*\Z")
@@ -57,8 +57,8 @@ class Skeleton:
         self,
         sender: Sender,
         *,
-        encode_text: Callable[[str], bytes] = quoted_printable,
-        encode_html: Callable[[str], bytes] = quoted_printable,
+        encode_text: Callable[[str], Body] = quoted_printable,
+        encode_html: Callable[[str], Body] = quoted_printable,
     ) -> None:
         """`sender.boundary` must contain `=_`, which quoted-printable never does, and that the encoders must return."""
         self._encode_text = encode_text
@@ -79,8 +79,8 @@ class Skeleton:
         self._between = ("\r\n" + _part_head(boundary, "html")).encode()
         self._tail = f"\r\n--{boundary}--\r\n".encode()
 
-    def message(self, personal: Personal) -> bytes:
-        """Return headers and body, with CRLF line ends and no line longer than 998 bytes."""
+    def message(self, personal: Personal) -> Body:
+        """Return headers and body, no line longer than 998 bytes."""
         own = (
             f"To: {one_line(personal.to)}\r\n"
             f"{_subject(personal.subject)}\r\n"
@@ -88,17 +88,10 @@ class Skeleton:
             f"Message-ID: <{personal.message_id}>\r\n"
             f"List-Unsubscribe: <{personal.unsubscribe_url}>\r\n"
         ).encode()
-        return b"".join(
-            (
-                self._head,
-                own,
-                self._middle,
-                self._encode_text(personal.text),
-                self._between,
-                self._encode_html(personal.html),
-                self._tail,
-            )
-        )
+        text, html = self._encode_text(personal.text), self._encode_html(personal.html)
+        content = b"".join((self._head, own, self._middle, text.lines, self._between, html.lines, self._tail))
+        # Nor does a header line begin with a dot: a name or a space is at its start.
+        return Body(content, text.dotless and html.dotless)
 
 
 def one_line(text: str) -> str:

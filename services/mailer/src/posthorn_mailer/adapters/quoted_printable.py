@@ -9,6 +9,7 @@ from __future__ import annotations
 import binascii
 import re
 from collections.abc import Iterable
+from typing import NamedTuple
 
 _SOFT_BREAK = b"=\r\n"
 _SHORTEST_SHARED = 24
@@ -17,9 +18,17 @@ _TOO_LONG = re.compile(rb"^([^\n]{74,75})(=20|=09)$", re.MULTILINE)
 _PLAIN = re.compile(r"[!-<>-~ ]{1,70}")
 
 
-def quoted_printable(text: str) -> bytes:
-    """Return the text in UTF-8 as quoted-printable, with CRLF line ends."""
-    return _encoded(_utf8(_with_line_feeds(text)))
+class Body(NamedTuple):
+    """Lines that end in CRLF. With `dotless` none begins with a dot, so that none need be stuffed for DATA."""
+
+    lines: bytes
+    dotless: bool
+
+
+def quoted_printable(text: str) -> Body:
+    """Return the text in UTF-8 as quoted-printable."""
+    lines = _encoded(_utf8(_with_line_feeds(text)))
+    return Body(lines, _is_dotless(lines))
 
 
 class SharedText:
@@ -30,33 +39,44 @@ class SharedText:
     """
 
     def __init__(self, shared: Iterable[str], *, mark: str) -> None:
-        self._mark = mark
+        self._mark = mark  # never begins with a dot, nor does what replaces it
         self._mark_piece = mark.encode() + _SOFT_BREAK
         long_enough = (text for text in shared if len(text) >= _SHORTEST_SHARED)
-        self._shared = [(text[:_SHORTEST_SHARED], text, self._piece(text)) for text in long_enough]
+        encoded = [(text, self._piece(text)) for text in long_enough]
+        self._shared = [(text[:_SHORTEST_SHARED], text, piece, _is_dotless(piece)) for text, piece in encoded]
 
-    def encode(self, text: str) -> bytes:
-        """Return the text as quoted-printable, with CRLF line ends."""
+    def encode(self, text: str) -> Body:
+        """Return the text as quoted-printable."""
         text = _with_line_feeds(text)
         pieces: list[bytes] = []
+        dotless = True
         at = 0
-        for start, shared, encoded in self._shared:
+        for start, shared, encoded, without_dots in self._shared:
             # Looking for a long string takes much longer than for its beginning.
             found = text.find(start, at)
             if found < 0 or not text.startswith(shared, found):
                 continue
             if found > at:
-                pieces.append(self._piece(text[at:found]))
+                own = self._piece(text[at:found])
+                dotless = dotless and _is_dotless(own)
+                pieces.append(own)
             pieces.append(encoded)
+            dotless = dotless and without_dots
             at = found + len(shared)
         if at < len(text):
-            pieces.append(self._piece(text[at:]))
-        return _ended(b"".join(pieces))
+            own = self._piece(text[at:])
+            dotless = dotless and _is_dotless(own)
+            pieces.append(own)
+        return Body(_ended(b"".join(pieces)), dotless)
 
     def _piece(self, text: str) -> bytes:
         if self._mark not in text:
             return _piece(text)
         return self._mark_piece.join(_piece(part) for part in text.split(self._mark))
+
+
+def _is_dotless(lines: bytes) -> bool:
+    return not lines.startswith(b".") and b"\n." not in lines
 
 
 def _piece(text: str) -> bytes:

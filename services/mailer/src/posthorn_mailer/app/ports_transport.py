@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 from uuid import UUID
 
 from posthorn_mailer.domain.relays import Relay
 from posthorn_mailer.domain.replies import Attempt
 
 
-@dataclass(frozen=True, slots=True)
-class OutgoingMessage:
+class OutgoingMessage(NamedTuple):
     """A finished message with its envelope.
 
-    `content` is headers and body, with CRLF line ends and without dot-stuffing. The addresses are normalised.
+    `content` is headers and body, with CRLF line ends and without dot-stuffing. The addresses are normalised. Of
+    content that is `wire_ready` its maker knows that it has no other line breaks and no line that begins with a dot, so
+    that nobody has to look for them.
     """
 
     envelope_from: str
     envelope_to: str
     content: bytes
+    wire_ready: bool = False
 
 
 MayGo = Callable[[], bool]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -75,7 +74,7 @@ class DomainSignatures:
         if domain not in self._signers:
             self._signers[domain] = self._signer(domain)
         signer = self._signers[domain]
-        return message if signer is None else dataclasses.replace(message, content=signer.sign(message.content))
+        return message if signer is None else message._replace(content=signer.sign(message.content))
 
     def _signer(self, domain: str) -> DkimSigner | None:
         keys: list[SigningKey] = []

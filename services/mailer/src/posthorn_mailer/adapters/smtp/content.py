@@ -17,24 +17,30 @@ class BareLineBreak(Exception):
     """
 
 
-def dot_stuffed(content: bytes) -> tuple[bytes, ...]:
+def dot_stuffed(content: bytes, *, wire_ready: bool = False) -> tuple[bytes, ...]:
     """Return the content in pieces, dot-stuffed and with its end (RFC 5321 §4.5.2). Raises BareLineBreak.
 
-    Content without a dot at the start of a line is not copied.
+    Content without a dot at the start of a line is not copied, and content that is `wire_ready` is not looked at.
     """
+    if wire_ready:
+        return (content, _end(content))
     if _BARE_CR.search(content) is not None:
         raise BareLineBreak
     if _BARE_LF_OR_DOT_AFTER_BREAK.search(content) is not None:
         if _BARE_LF.search(content) is not None:
             raise BareLineBreak
         content = content.replace(b"\n.", b"\n..")
-    end = b".\r\n" if content.endswith(b"\r\n") or not content else b"\r\n.\r\n"
+    end = _end(content)
     return (b".", content, end) if content.startswith(b".") else (content, end)
 
 
-def last_chunk(content: bytes) -> tuple[bytes, ...]:
+def _end(content: bytes) -> bytes:
+    return b".\r\n" if content.endswith(b"\r\n") or not content else b"\r\n.\r\n"
+
+
+def last_chunk(content: bytes, *, wire_ready: bool = False) -> tuple[bytes, ...]:
     """Return the content in pieces as a message's only chunk, with its command (RFC 3030). Raises BareLineBreak."""
-    if _BARE_CR.search(content) is not None or _BARE_LF.search(content) is not None:
+    if not wire_ready and (_BARE_CR.search(content) is not None or _BARE_LF.search(content) is not None):
         raise BareLineBreak
     if content.endswith(b"\r\n") or not content:
         return b"BDAT %d LAST\r\n" % len(content), content

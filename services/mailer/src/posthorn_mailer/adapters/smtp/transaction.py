@@ -59,7 +59,8 @@ class Transaction:
         mail, self._rcpt = envelope(message, capabilities)
         self._chunked = capabilities.chunking
         try:
-            self._content = last_chunk(message.content) if self._chunked else dot_stuffed(message.content)
+            cut = last_chunk if self._chunked else dot_stuffed
+            self._content = cut(message.content, wire_ready=message.wire_ready)
         except BareLineBreak as error:
             raise Ended(replied(Stage.MAIL, 554, "5.6.0 Not sent: the message has bare line breaks")) from error
         if not capabilities.pipelining:
