@@ -75,7 +75,7 @@ def normalised(value: str) -> str:
 def test_a_parser_finds_exactly_what_was_asked_for(name: str, subject: str, plain: str, html: str) -> None:
     sender = Sender(name, "post@example.com", "answers@example.com", "letters.example.com", "a:b:c:d", "=_x")
     raw, dotless = Skeleton(sender).message(
-        Personal("grace@example.org", subject, "id@example.com", DATED, "https://x.test/u/t", plain, html)
+        Personal("grace@example.org", subject, "id@example.com", DATED, "https://x.test/u/t", "t", plain, html)
     )
     message = parsed(raw)
     assert message.keys() == HEADERS

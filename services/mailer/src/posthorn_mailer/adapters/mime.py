@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from functools import lru_cache
+from typing import NamedTuple
 
 from posthorn_mailer.adapters.quoted_printable import Body, quoted_printable
 
@@ -37,8 +38,7 @@ class Sender:
     boundary: str
 
 
-@dataclass(frozen=True, slots=True)
-class Personal:
+class Personal(NamedTuple):
     """What differs from recipient to recipient."""
 
     to: str
@@ -46,8 +46,17 @@ class Personal:
     message_id: str
     dated: datetime
     unsubscribe_url: str
+    token: str
     text: str
     html: str
+
+
+Encoder = Callable[[str, bytes], Body]
+"""Makes a body of a text and the recipient's token, which goes where the text has a mark."""
+
+
+def _without_marks(text: str, _token: bytes) -> Body:
+    return quoted_printable(text)
 
 
 class Skeleton:
@@ -57,8 +66,8 @@ class Skeleton:
         self,
         sender: Sender,
         *,
-        encode_text: Callable[[str], Body] = quoted_printable,
-        encode_html: Callable[[str], Body] = quoted_printable,
+        encode_text: Encoder = _without_marks,
+        encode_html: Encoder = _without_marks,
     ) -> None:
         """`sender.boundary` must contain `=_`, which quoted-printable never does, and that the encoders must return."""
         self._encode_text = encode_text
@@ -88,7 +97,8 @@ class Skeleton:
             f"Message-ID: <{personal.message_id}>\r\n"
             f"List-Unsubscribe: <{personal.unsubscribe_url}>\r\n"
         ).encode()
-        text, html = self._encode_text(personal.text), self._encode_html(personal.html)
+        token = personal.token.encode()
+        text, html = self._encode_text(personal.text, token), self._encode_html(personal.html, token)
         content = b"".join((self._head, own, self._middle, text.lines, self._between, html.lines, self._tail))
         # Nor does a header line begin with a dot: a name or a space is at its start.
         return Body(content, text.dotless and html.dotless)
@@ -96,6 +106,8 @@ class Skeleton:
 
 def one_line(text: str) -> str:
     """Return text without line breaks, control characters and lone surrogates: a space takes their place."""
+    if text.isprintable():  # as most is, and much quicker found out
+        return text.strip()
     return _CONTROL.sub(" ", text).strip()
 
 

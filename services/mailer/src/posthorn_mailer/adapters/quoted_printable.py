@@ -13,9 +13,8 @@ from typing import NamedTuple
 
 _SOFT_BREAK = b"=\r\n"
 _SHORTEST_SHARED = 24
+_LONGEST_PLAIN = 70
 _TOO_LONG = re.compile(rb"^([^\n]{74,75})(=20|=09)$", re.MULTILINE)
-# What stands for itself, on a line that is short enough.
-_PLAIN = re.compile(r"[!-<>-~ ]{1,70}")
 
 
 class Body(NamedTuple):
@@ -35,44 +34,53 @@ class SharedText:
     """Encodes texts that are made from one template.
 
     `shared` are strings that may be found in them, in this order; none has to be. `mark` stands in the texts for
-    something of up to 75 plain characters that is put in afterwards: no line break is ever made within it.
+    something of up to 75 letters, digits, `-` and `_` that is put in its place: no line break is ever made within it.
     """
 
     def __init__(self, shared: Iterable[str], *, mark: str) -> None:
-        self._mark = mark  # never begins with a dot, nor does what replaces it
-        self._mark_piece = mark.encode() + _SOFT_BREAK
-        long_enough = (text for text in shared if len(text) >= _SHORTEST_SHARED)
-        encoded = [(text, self._piece(text)) for text in long_enough]
-        self._shared = [(text[:_SHORTEST_SHARED], text, piece, _is_dotless(piece)) for text, piece in encoded]
+        self._mark = mark
+        self._shared = [_Shared(text, self._parts(text)) for text in shared if len(text) >= _SHORTEST_SHARED]
 
-    def encode(self, text: str) -> Body:
-        """Return the text as quoted-printable."""
+    def encode(self, text: str, meant: bytes) -> Body:
+        """Return the text as quoted-printable, with what the mark stands for in its place."""
         text = _with_line_feeds(text)
+        ended = meant + _SOFT_BREAK
         pieces: list[bytes] = []
         dotless = True
         at = 0
-        for start, shared, encoded, without_dots in self._shared:
+        for shared in self._shared:
             # Looking for a long string takes much longer than for its beginning.
-            found = text.find(start, at)
-            if found < 0 or not text.startswith(shared, found):
+            found = text.find(shared.start, at)
+            if found < 0 or not text.startswith(shared.text, found):
                 continue
             if found > at:
-                own = self._piece(text[at:found])
+                own = ended.join(self._parts(text[at:found]))
                 dotless = dotless and _is_dotless(own)
                 pieces.append(own)
-            pieces.append(encoded)
-            dotless = dotless and without_dots
-            at = found + len(shared)
+            pieces.append(ended.join(shared.parts))
+            dotless = dotless and shared.dotless
+            at = found + len(shared.text)
         if at < len(text):
-            own = self._piece(text[at:])
+            own = ended.join(self._parts(text[at:]))
             dotless = dotless and _is_dotless(own)
             pieces.append(own)
         return Body(_ended(b"".join(pieces)), dotless)
 
-    def _piece(self, text: str) -> bytes:
-        if self._mark not in text:
-            return _piece(text)
-        return self._mark_piece.join(_piece(part) for part in text.split(self._mark))
+    def _parts(self, text: str) -> list[bytes]:
+        """Return what stands before, between and after the marks."""
+        return [_piece(part) for part in text.split(self._mark)] if self._mark in text else [_piece(text)]
+
+
+class _Shared:
+    """A shared string, encoded once."""
+
+    __slots__ = ("dotless", "parts", "start", "text")
+
+    def __init__(self, text: str, parts: list[bytes]) -> None:
+        self.text = text
+        self.start = text[:_SHORTEST_SHARED]
+        self.parts = parts
+        self.dotless = all(map(_is_dotless, parts))
 
 
 def _is_dotless(lines: bytes) -> bool:
@@ -83,7 +91,8 @@ def _piece(text: str) -> bytes:
     """Return a text that begins a line as lines that are whole: the next piece begins a line too."""
     if not text:
         return b""
-    if _PLAIN.fullmatch(text):
+    # What stands for itself, on a line that is short enough.
+    if len(text) <= _LONGEST_PLAIN and text.isascii() and text.isprintable() and "=" not in text:
         return text.encode() + _SOFT_BREAK
     # The stop keeps room for a soft break on the last line, and a space before it from being encoded.
     encoded = _encoded(_utf8(text) + b"|")[:-1]

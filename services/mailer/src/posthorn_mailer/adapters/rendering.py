@@ -60,7 +60,6 @@ class TemplateLetter:
         self._campaign_id = content.campaign_id
         self._link_secret = link_secret
         self._mark = _mark(content.campaign_id, link_secret)
-        self._mark_bytes = self._mark.encode()
         self._unsubscribe_base = f"{public_base}/u/"
         self._click_base = f"{public_base}/t/c/{self._mark}/"
         text, html = self._with_links(content.text), self._with_links(content.html)
@@ -107,13 +106,13 @@ class TemplateLetter:
                     message_id=f"{recipient.contact_id.hex}.{self._campaign_id.hex}@{self._domain}",
                     dated=dated,
                     unsubscribe_url=self._unsubscribe_base + token,
+                    token=token,
                     text=self._text.render(context),
                     html=self._html.render(context),
                 )
             )
         except TemplateProblem as problem:
             raise CompositionFailed(_words(problem)) from problem
-        content = content.replace(self._mark_bytes, token.encode())
         return OutgoingMessage(envelope_from=self._from, envelope_to=to, content=content, wire_ready=dotless)
 
     def _with_links(self, source: str) -> str:

@@ -230,6 +230,8 @@ def unanswered(stage: Stage, text: str) -> Attempt:
 
 def one_line(text: str) -> str:
     """Return text without control characters and line breaks, capped."""
+    if len(text) <= MAX_TEXT_CHARACTERS and text.isprintable():  # as most is, and much quicker found out
+        return text.strip()
     return _CONTROL.sub(" ", text[: 4 * MAX_TEXT_CHARACTERS]).strip()[:MAX_TEXT_CHARACTERS]
 
 
