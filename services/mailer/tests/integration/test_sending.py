@@ -231,8 +231,8 @@ async def test_an_erasure_while_a_batch_is_given_back_is_told(
     erasing: list[asyncio.Task[None]] = []
 
     def then_erase(look: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-        async def look_and_erase(self: SqlDeliveries, batch: Any) -> Any:
-            found = await look(self, batch)
+        async def look_and_erase(self: SqlDeliveries, batch: Any, *more: Any) -> Any:
+            found = await look(self, batch, *more)
             (held,) = await office.rows(batches, campaign_id)
             if not erasing and held.state == "leased":
                 erase = office.container.resolving.erase_contact

@@ -41,7 +41,10 @@ def outbox_table(metadata: sa.MetaData) -> sa.Table:
 class Outbox:
     """Where use cases leave events."""
 
-    async def add(self, session: AsyncSession | AsyncConnection, event: Event) -> None:
-        """Store the event in the caller's transaction; it is published after the commit, or never."""
-        values = {"id": event.id, "event_type": event.type, "body": event.model_dump_json()}
+    async def add(self, session: AsyncSession | AsyncConnection, event: Event, *, written: str | None = None) -> None:
+        """Store the event in the caller's transaction; it is published after the commit, or never.
+
+        `written` is the event as JSON, from somebody who has it or makes it quicker.
+        """
+        values = {"id": event.id, "event_type": event.type, "body": written or event.model_dump_json()}
         await session.execute(_ADD.values(**values))

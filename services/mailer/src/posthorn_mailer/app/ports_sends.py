@@ -6,14 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
-from typing import Protocol, Self
+from typing import NamedTuple, Protocol, Self
 from uuid import UUID
 
 from posthorn_contracts.campaigns.internal_v1 import AudienceMember
 from posthorn_contracts.envelope import Event
 from posthorn_mailer.app.ports_content import Recipient
 from posthorn_mailer.domain.deliveries import OPEN, Delivery, DeliveryState
-from posthorn_mailer.domain.replies import Cause
 from posthorn_mailer.domain.sends import Send, SendStatus
 
 
@@ -62,18 +61,11 @@ class Tally:
         return OPEN.isdisjoint(self.counts)
 
 
-@dataclass(frozen=True, slots=True)
-class ReportedChange:
-    """A delivery whose state was not told yet; reading it marks it as told."""
+class Untold(NamedTuple):
+    """Changes that other services have to be told: `records` is a JSON array of the contract's DeliveryRecord."""
 
-    contact_id: UUID
-    domain: str
-    state: DeliveryState
-    previous: DeliveryState | None
-    at: datetime
-    smtp_code: int | None
-    enhanced_code: str | None
-    cause: Cause | None
+    changes: int
+    records: str
 
 
 class Sends(Protocol):
@@ -236,7 +228,7 @@ class Deliveries(Protocol):
         ...
 
     async def tally(self, batch: Batch) -> Tally: ...
-    async def take_unreported(self, span: Span) -> list[ReportedChange]:
+    async def take_unreported(self, span: Span, at_a_time: int) -> list[Untold]:
         """Return changes not told yet, and mark them as told."""
         ...
 
@@ -296,8 +288,8 @@ class SendingUnitOfWork(Protocol):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
-    async def publish(self, event: Event) -> None:
-        """Add an event to the outbox, in this transaction."""
+    async def publish(self, event: Event, *, written: str | None = None) -> None:
+        """Add an event to the outbox, in this transaction; `written` is the event as JSON, if that is there already."""
         ...
 
     async def first_time(self, consumer: str, event_id: UUID) -> bool:

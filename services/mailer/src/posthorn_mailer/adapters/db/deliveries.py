@@ -15,7 +15,7 @@ from posthorn_contracts.campaigns.internal_v1 import AudienceMember
 from posthorn_mailer.adapters.db.batches import may_hold
 from posthorn_mailer.adapters.db.tables import batches, deliveries, sends
 from posthorn_mailer.app.ports_content import Recipient
-from posthorn_mailer.app.ports_sends import Batch, ReportedChange, Span, Tally
+from posthorn_mailer.app.ports_sends import Batch, Span, Tally, Untold
 from posthorn_mailer.domain.deliveries import OPEN, Delivery, DeliveryState
 from posthorn_mailer.domain.errors import DeliveryNotFound
 from posthorn_mailer.domain.sends import Send
@@ -82,22 +82,10 @@ class SqlDeliveries:
         counts = {DeliveryState(row.state): row.total for row in rows}
         return Tally(counts, next((row.next_in for row in rows if row.state == DeliveryState.DEFERRED), None))
 
-    async def take_unreported(self, span: Span) -> list[ReportedChange]:
+    async def take_unreported(self, span: Span, at_a_time: int) -> list[Untold]:
         """Return changes not told yet, and mark them as told."""
-        rows = await self._connection.execute(_TAKE_UNREPORTED, _range(span))
-        return [
-            ReportedChange(
-                contact_id=row.contact_id,
-                domain=row.domain,
-                state=DeliveryState(row.state),
-                previous=None if row.previous is None else DeliveryState(row.previous),
-                at=row.at,
-                smtp_code=row.smtp_code,
-                enhanced_code=row.enhanced_code,
-                cause=row.cause,
-            )
-            for row in rows
-        ]
+        rows = await self._connection.execute(_TAKE_UNREPORTED, {**_range(span), "at_a_time": at_a_time})
+        return [Untold(row.total, row.records) for row in rows]
 
     async def cancel(self, batch: Batch) -> int:
         """Cancel what is not opened; return how many."""
@@ -248,11 +236,16 @@ _COUNTS = sa.text("""
         WHERE b.send_id = :send AND (b.counts IS NULL OR b.unreported)
     ) counted GROUP BY state
 """)
+# The names are those of the contract's DeliveryRecord. Written here, a record costs a fifth of what it costs in Python.
 _TAKE_UNREPORTED = sa.text(f"""
-    UPDATE deliveries SET reported_state = state
-    WHERE {_IN_RANGE} AND state NOT IN ('pending', 'sending') AND state IS DISTINCT FROM reported_state
-    RETURNING contact_id, domain, state, old.reported_state AS previous, coalesce(finished_at, now()) AS at,
-              smtp_code, enhanced_code, cause
+    WITH told AS (
+        UPDATE deliveries SET reported_state = state
+        WHERE {_IN_RANGE} AND state NOT IN ('pending', 'sending') AND state IS DISTINCT FROM reported_state
+        RETURNING contact_id, state AS outcome, old.reported_state AS previous, domain,
+                  coalesce(finished_at, now()) AS at, smtp_code, enhanced_code, cause
+    ), numbered AS (SELECT (row_number() OVER () - 1) / :at_a_time AS part, told FROM told)
+    SELECT count(*) AS total, '[' || string_agg(CAST(row_to_json(told) AS text), ',') || ']' AS records
+    FROM numbered GROUP BY part ORDER BY part
 """)  # noqa: S608
 # One by one, by the primary key, whatever the statistics say: joining two sets takes the square of a batch's time.
 _CANCEL = sa.text(f"""

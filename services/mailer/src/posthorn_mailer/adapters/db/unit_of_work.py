@@ -41,9 +41,9 @@ class SqlUnitOfWork:
         """Commit, or roll back if the block raised."""
         await self._transaction.__aexit__(kind, error, trace)
 
-    async def publish(self, event: Event) -> None:
-        """Add an event to the outbox."""
-        await self._outbox.add(self._connection, event)
+    async def publish(self, event: Event, *, written: str | None = None) -> None:
+        """Add an event to the outbox; `written` is the event as JSON, if that is there already."""
+        await self._outbox.add(self._connection, event, written=written)
 
     async def first_time(self, consumer: str, event_id: UUID) -> bool:
         """Note the event as handled; return False if it was noted before."""
