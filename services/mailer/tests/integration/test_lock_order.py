@@ -29,9 +29,7 @@ async def renew(office: Office, held: list[Batch]) -> None:
 
 
 async def write(office: Office, held: list[Batch]) -> None:
-    openings = [
-        Opening(batch.id, batch.lease_epoch, batch.send_id, batch.first, number) for number, batch in enumerate(held)
-    ]
+    openings = [Opening(batch, batch.first, number) for number, batch in enumerate(held)]
     async with SqlLedger(office.container.engine, horizon_seconds=60.0).page() as page:
         assert len((await page.write(Entry(closings=[], openings=openings, suppressions=[]))).opened) == len(held)
 

@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import structlog
 
@@ -59,8 +60,7 @@ class LaneParts:
     on_late: Callable[[Closing], Awaitable[None]]
 
 
-@dataclass(frozen=True, slots=True)
-class _Turn:
+class _Turn(NamedTuple):
     """A delivery on its way: what was asked of the ledger, and for whom."""
 
     held: HeldBatch
@@ -191,8 +191,7 @@ class Lane:
     def _turn(self, held: HeldBatch, recipient: Recipient) -> _Turn:
         batch = held.batch
         attempt_id = random.getrandbits(_ATTEMPT_ID_BITS)
-        opening = Opening(batch.id, batch.lease_epoch, batch.send_id, recipient.number, attempt_id)
-        return _Turn(held, recipient, opening)
+        return _Turn(held, recipient, Opening(batch, recipient.number, attempt_id))
 
     async def _write(self, page: LedgerPage, entry: Entry) -> tuple[EntryResult, bool]:
         """Write for as long as it takes: what relays have answered must not be lost. Return whether it was repeated."""
@@ -239,7 +238,7 @@ class Lane:
             held.unreported = True
             DELIVERIES.labels(DeliveryState.SUPPRESSED).inc()
             return
-        status = result.statuses.get((opening.batch_id, opening.epoch))
+        status = result.statuses.get((opening.batch.id, opening.batch.lease_epoch))
         if status is None:
             held.halt_for(Halt.LEASE_LOST)
         elif status is not SendStatus.SENDING:
@@ -267,7 +266,7 @@ class Lane:
         except Exception as error:  # noqa: BLE001  a defect: this message fails, the others go on
             # Only the kind: the text may quote the contact.
             log.error(  # noqa: TRY400
-                "composition_broke", send_id=str(turn.opening.send_id), error=type(error).__name__
+                "composition_broke", send_id=str(turn.opening.batch.send_id), error=type(error).__name__
             )
             return _closing(turn, DeliveryState.FAILED, cause="content", reply="The message could not be made.")
         try:
@@ -352,18 +351,5 @@ def _closing(
     reply: str | None = None,
     cause: str | None = None,
 ) -> Closing:
-    opening = turn.opening
-    return Closing(
-        batch_id=opening.batch_id,
-        epoch=opening.epoch,
-        send_id=opening.send_id,
-        number=opening.number,
-        attempt_id=opening.attempt_id,
-        state=state,
-        counted=counted,
-        delay_seconds=delay_seconds,
-        smtp_code=smtp_code,
-        enhanced_code=enhanced_code,
-        reply=reply,
-        cause=cause,
-    )
+    batch, number, attempt_id = turn.opening
+    return Closing(batch, number, attempt_id, state, counted, delay_seconds, smtp_code, enhanced_code, reply, cause)

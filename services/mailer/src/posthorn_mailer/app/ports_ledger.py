@@ -6,27 +6,24 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import NamedTuple, Protocol
 from uuid import UUID
 
 from posthorn_contracts.envelope import Event
+from posthorn_mailer.app.ports_sends import Batch
 from posthorn_mailer.domain.deliveries import DeliveryState
 from posthorn_mailer.domain.sends import SendStatus
 
 
-@dataclass(frozen=True, slots=True)
-class Opening:
+class Opening(NamedTuple):
     """A delivery that a worker wants to open. The attempt's id is the worker's own, so that asking twice is safe."""
 
-    batch_id: UUID
-    epoch: int
-    send_id: UUID
+    batch: Batch
     number: int
     attempt_id: int
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(NamedTuple):
     """A delivery that is open: its message may be handed over, once. `attempts` counts this one."""
 
     attempt_id: int
@@ -35,13 +32,10 @@ class Opened:
     expires_in_seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Closing:
+class Closing(NamedTuple):
     """What an attempt has made of a delivery."""
 
-    batch_id: UUID
-    epoch: int
-    send_id: UUID
+    batch: Batch
     number: int
     attempt_id: int
     state: DeliveryState

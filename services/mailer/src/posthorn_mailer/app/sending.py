@@ -188,15 +188,16 @@ class SendingBatches:
         """
         if closing.state not in {DeliveryState.PENDING, DeliveryState.DEFERRED}:
             return
+        send_id = closing.batch.send_id
         while True:
             try:
                 async with self._new_unit_of_work() as uow:
                     # Whoever changes a send's deliveries from outside its batches locks the send first.
-                    await uow.sends.lock(closing.send_id)
-                    await uow.batches.lock_holding(closing.send_id, closing.number)
-                    if await uow.deliveries.return_late(closing.send_id, closing.number, closing.attempt_id):
-                        await uow.sends.reopen(closing.send_id)
-                        await uow.batches.reopen_holding(closing.send_id, closing.number)
+                    await uow.sends.lock(send_id)
+                    await uow.batches.lock_holding(send_id, closing.number)
+                    if await uow.deliveries.return_late(send_id, closing.number, closing.attempt_id):
+                        await uow.sends.reopen(send_id)
+                        await uow.batches.reopen_holding(send_id, closing.number)
             except Exception as error:
                 if not is_transient(error):
                     raise

@@ -8,7 +8,7 @@ in share mode, so that no open can slip in behind a takeover.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import asyncpg
@@ -28,9 +28,13 @@ _AWAY = (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, async
 
 _WRITE = """
 WITH answered AS (
-    SELECT * FROM unnest($1::uuid[], $2::int[], $3::uuid[], $4::int[], $5::bigint[], $6::text[], $7::bool[],
-                         $8::float8[], $9::int[], $10::text[], $11::text[], $12::text[])
-        AS a(batch_id, epoch, send_id, number, attempt_id, state, counted, delay, code, enhanced, reply, cause)
+    SELECT ($1::uuid[])[place] AS batch_id, ($2::int[])[place] AS epoch, ($3::uuid[])[place] AS send_id, a.*
+    FROM unnest($4::int[], $5::int[], $6::bigint[], $7::text[], $8::bool[], $9::float8[], $10::int[], $11::text[],
+                $12::text[], $13::text[])
+        AS a(place, number, attempt_id, state, counted, delay, code, enhanced, reply, cause)
+), wanted AS (
+    SELECT ($1::uuid[])[place] AS batch_id, ($2::int[])[place] AS epoch, ($3::uuid[])[place] AS send_id, w.*
+    FROM unnest($14::int[], $15::int[], $16::bigint[]) AS w(place, number, attempt_id)
 ), closed AS (
     UPDATE deliveries d SET
         state = a.state,
@@ -49,7 +53,7 @@ WITH answered AS (
       AND (b.lease_epoch <> c.epoch OR b.state <> 'leased' OR c.reported_state IN ('ambiguous', 'failed'))
 ), held AS MATERIALIZED (
     SELECT b.id, b.lease_epoch, s.status FROM batches b
-    JOIN unnest($13::uuid[], $14::int[]) AS h(id, epoch) ON b.id = h.id AND b.lease_epoch = h.epoch
+    JOIN unnest($1::uuid[], $2::int[]) AS h(id, epoch) ON b.id = h.id AND b.lease_epoch = h.epoch
     JOIN sends s ON s.id = b.send_id
     WHERE b.state = 'leased' AND b.lease_until > clock_timestamp()
     ORDER BY b.id FOR SHARE OF b
@@ -67,9 +71,8 @@ WITH answered AS (
         ),
         epoch = held.lease_epoch, attempt_id = w.attempt_id, next_attempt_at = NULL, opened_at = clock_timestamp(),
         first_opened_at = coalesce(d.first_opened_at, now()),
-        expires_at = coalesce(d.expires_at, now() + make_interval(secs => $20))
-    FROM unnest($15::uuid[], $16::int[], $17::uuid[], $18::int[], $19::bigint[])
-        AS w(batch_id, epoch, send_id, number, attempt_id)
+        expires_at = coalesce(d.expires_at, now() + make_interval(secs => $17))
+    FROM wanted w
     JOIN held ON held.id = w.batch_id AND held.lease_epoch = w.epoch AND held.status = 'sending'
     WHERE d.send_id = w.send_id AND d.number = w.number
       AND (d.state = 'pending' OR d.state = 'deferred' AND d.next_attempt_at <= clock_timestamp()
@@ -77,10 +80,14 @@ WITH answered AS (
     RETURNING d.attempt_id, d.state, d.attempts, d.first_opened_at,
               extract(epoch FROM d.expires_at - now())::float8 AS expires_in
 )
-SELECT 'closed' AS kind, attempt_id, NULL AS state, 0 AS attempts, NULL::timestamptz AS first_opened_at,
-       0::float8 AS expires_in, NULL::uuid AS batch_id, 0 AS epoch FROM closed
-UNION ALL SELECT 'opened', attempt_id, state, attempts, first_opened_at, expires_in, NULL, 0 FROM opened
-UNION ALL SELECT 'held', 0, status, 0, NULL, 0, id, lease_epoch FROM held
+SELECT (SELECT coalesce(array_agg(attempt_id), '{}') FROM closed) AS closed,
+       (SELECT coalesce(array_agg(attempt_id), '{}') FROM opened WHERE state = 'suppressed') AS suppressed,
+       (SELECT coalesce(array_agg((id, lease_epoch, status)), '{}') FROM held) AS held,
+       o.* FROM (
+           SELECT array_agg(attempt_id) AS attempt_ids, array_agg(attempts) AS attempts,
+                  array_agg(first_opened_at) AS first_opened_at, array_agg(expires_in) AS expires_in
+           FROM opened WHERE state = 'sending'
+       ) o
 """
 
 _SUPPRESS = """
@@ -132,16 +139,16 @@ class SqlLedgerPage:
                 await connection.invalidate()
             await connection.close()
 
-    async def _write(self, entry: Entry) -> list[Any]:
+    async def _write(self, entry: Entry) -> Any:
         driver = self._driver or await self._connect()
-        arguments = (*_closing_columns(entry.closings), *_opening_columns(entry.openings), self._horizon_seconds)
+        arguments = (*_columns(entry), self._horizon_seconds)
         if not entry.suppressions:
-            return await driver.fetch(_WRITE, *arguments)
+            return await driver.fetchrow(_WRITE, *arguments)
         async with driver.transaction():
-            rows = await driver.fetch(_WRITE, *arguments)
+            row = await driver.fetchrow(_WRITE, *arguments)
             for suppression in entry.suppressions:
                 await _suppress(driver, suppression)
-        return rows
+        return row
 
     async def _connect(self) -> asyncpg.Connection:
         self._connection = connection = await self._engine.connect()
@@ -158,47 +165,42 @@ async def _suppress(driver: asyncpg.Connection, suppression: NewSuppression) -> 
         await driver.execute(INSERT_SQL, event.id, event.type, event.model_dump_json())
 
 
-def _closing_columns(closings: Sequence[Closing]) -> list[list[Any]]:
-    rows = sorted(closings, key=lambda closing: (closing.send_id, closing.number))
+def _columns(entry: Entry) -> list[list[Any]]:
+    """Return the statement's arrays. Deliveries name their batch by its place in the first three, from 1."""
+    closings = sorted(entry.closings, key=_position)
+    openings = sorted(entry.openings, key=_position)
+    held = {id(row.batch): row.batch for row in closings} | {id(row.batch): row.batch for row in openings}
+    places = {key: place for place, key in enumerate(held, 1)}
     return [
-        [row.batch_id for row in rows],
-        [row.epoch for row in rows],
-        [row.send_id for row in rows],
-        [row.number for row in rows],
-        [row.attempt_id for row in rows],
-        [row.state.value for row in rows],
-        [row.counted for row in rows],
-        [row.delay_seconds or 0.0 for row in rows],
-        [row.smtp_code for row in rows],
-        [row.enhanced_code for row in rows],
-        [row.reply for row in rows],
-        [row.cause for row in rows],
+        [batch.id for batch in held.values()],
+        [batch.lease_epoch for batch in held.values()],
+        [batch.send_id for batch in held.values()],
+        [places[id(row.batch)] for row in closings],
+        [row.number for row in closings],
+        [row.attempt_id for row in closings],
+        [row.state.value for row in closings],
+        [row.counted for row in closings],
+        [row.delay_seconds or 0.0 for row in closings],
+        [row.smtp_code for row in closings],
+        [row.enhanced_code for row in closings],
+        [row.reply for row in closings],
+        [row.cause for row in closings],
+        [places[id(row.batch)] for row in openings],
+        [row.number for row in openings],
+        [row.attempt_id for row in openings],
     ]
 
 
-def _opening_columns(openings: Sequence[Opening]) -> list[list[Any]]:
-    rows = sorted(openings, key=lambda opening: (opening.send_id, opening.number))
-    held = list({(row.batch_id, row.epoch) for row in rows})
-    return [
-        [batch_id for batch_id, _epoch in held],
-        [epoch for _batch_id, epoch in held],
-        [row.batch_id for row in rows],
-        [row.epoch for row in rows],
-        [row.send_id for row in rows],
-        [row.number for row in rows],
-        [row.attempt_id for row in rows],
-    ]
+def _position(row: Closing | Opening) -> tuple[int, int]:
+    """Whoever changes several deliveries does it in this order."""
+    return row.batch.send_id.int, row.number
 
 
-def _result(rows: list[Any]) -> EntryResult:
-    closed, opened, suppressed, statuses = set(), [], set(), {}
-    for kind, attempt_id, state, attempts, first_opened_at, expires_in, batch_id, epoch in rows:
-        if kind == "closed":
-            closed.add(attempt_id)
-        elif kind == "held":
-            statuses[batch_id, epoch] = SendStatus(state)
-        elif state == "suppressed":
-            suppressed.add(attempt_id)
-        else:
-            opened.append(Opened(attempt_id, attempts, first_opened_at, expires_in))
-    return EntryResult(frozenset(closed), opened, frozenset(suppressed), statuses)
+def _result(row: Any) -> EntryResult:
+    closed, suppressed, held, *opened = row
+    return EntryResult(
+        closed=frozenset(closed),
+        opened=[] if opened[0] is None else [Opened(*one) for one in zip(*opened, strict=True)],
+        suppressed=frozenset(suppressed),
+        statuses={(batch_id, epoch): SendStatus(status) for batch_id, epoch, status in held},
+    )
