@@ -54,7 +54,7 @@ Verified = Callable[[bytes, Mapping[str, str], int], list[bool]]
 def campaign_message(name: str = "Ada", subject: str = "Hello", plain: str = "Hi", html: str = "<p>Hi</p>") -> bytes:
     sender = Sender(name, f"post@{DOMAIN}", f"answers@{DOMAIN}", "letters.example.com", "a:b:c:d", "=_x")
     personal = Personal("grace@example.org", subject, f"id@{DOMAIN}", DATED, "https://x.test/u/t", "t", plain, html)
-    return Skeleton(sender).message(personal).lines
+    return Skeleton(sender).message(personal)
 
 
 def test_the_example_of_rfc_8463_is_valid(verified_dkim: Verified) -> None:

@@ -16,7 +16,7 @@ from email.utils import format_datetime
 from functools import lru_cache
 from typing import NamedTuple
 
-from posthorn_mailer.adapters.quoted_printable import Body, quoted_printable
+from posthorn_mailer.adapters.quoted_printable import quoted_printable
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 _ATOMS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?: [A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*\Z")
@@ -51,11 +51,11 @@ class Personal(NamedTuple):
     html: str
 
 
-Encoder = Callable[[str, bytes], Body]
+Encoder = Callable[[str, bytes], bytes]
 """Makes a body of a text and the recipient's token, which goes where the text has a mark."""
 
 
-def _without_marks(text: str, _token: bytes) -> Body:
+def _without_marks(text: str, _token: bytes) -> bytes:
     return quoted_printable(text)
 
 
@@ -88,8 +88,8 @@ class Skeleton:
         self._between = ("\r\n" + _part_head(boundary, "html")).encode()
         self._tail = f"\r\n--{boundary}--\r\n".encode()
 
-    def message(self, personal: Personal) -> Body:
-        """Return headers and body, no line longer than 998 bytes."""
+    def message(self, personal: Personal) -> bytes:
+        """Return headers and body, with CRLF line ends; no line is longer than 998 bytes or begins with a dot."""
         own = (
             f"To: {one_line(personal.to)}\r\n"
             f"{_subject(personal.subject)}\r\n"
@@ -98,10 +98,17 @@ class Skeleton:
             f"List-Unsubscribe: <{personal.unsubscribe_url}>\r\n"
         ).encode()
         token = personal.token.encode()
-        text, html = self._encode_text(personal.text, token), self._encode_html(personal.html, token)
-        content = b"".join((self._head, own, self._middle, text.lines, self._between, html.lines, self._tail))
-        # Nor does a header line begin with a dot: a name or a space is at its start.
-        return Body(content, text.dotless and html.dotless)
+        return b"".join(
+            (
+                self._head,
+                own,
+                self._middle,
+                self._encode_text(personal.text, token),
+                self._between,
+                self._encode_html(personal.html, token),
+                self._tail,
+            )
+        )
 
 
 def one_line(text: str) -> str:

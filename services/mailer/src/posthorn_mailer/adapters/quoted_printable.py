@@ -1,7 +1,8 @@
 """Quoted-printable (RFC 2045 §6.7), fast for texts that have most of their content in common.
 
 A text is cut into pieces that are encoded each by itself: a soft line break ends every piece that does not end a line,
-so the next one begins a line of its own wherever it stands. What was encoded once is then only copied.
+so the next one begins a line of its own wherever it stands. What was encoded once is then only copied. No line begins
+with a dot, so that nobody has to look for dots to stuff (RFC 5321 §4.5.2).
 """
 
 from __future__ import annotations
@@ -9,25 +10,18 @@ from __future__ import annotations
 import binascii
 import re
 from collections.abc import Iterable
-from typing import NamedTuple
 
 _SOFT_BREAK = b"=\r\n"
 _SHORTEST_SHARED = 24
 _LONGEST_PLAIN = 70
+_LONGEST_LINE = 76
+_DOTTED = re.compile(rb"^\.([^\n]*)", re.MULTILINE)
 _TOO_LONG = re.compile(rb"^([^\n]{74,75})(=20|=09)$", re.MULTILINE)
 
 
-class Body(NamedTuple):
-    """Lines that end in CRLF. With `dotless` none begins with a dot, so that none need be stuffed for DATA."""
-
-    lines: bytes
-    dotless: bool
-
-
-def quoted_printable(text: str) -> Body:
-    """Return the text in UTF-8 as quoted-printable."""
-    lines = _encoded(_utf8(_with_line_feeds(text)))
-    return Body(lines, _is_dotless(lines))
+def quoted_printable(text: str) -> bytes:
+    """Return the text in UTF-8 as quoted-printable, with CRLF line ends."""
+    return _encoded(_utf8(_with_line_feeds(text)))
 
 
 class SharedText:
@@ -39,52 +33,31 @@ class SharedText:
 
     def __init__(self, shared: Iterable[str], *, mark: str) -> None:
         self._mark = mark
-        self._shared = [_Shared(text, self._parts(text)) for text in shared if len(text) >= _SHORTEST_SHARED]
+        long_enough = (text for text in shared if len(text) >= _SHORTEST_SHARED)
+        self._shared = [(text[:_SHORTEST_SHARED], text, self._parts(text)) for text in long_enough]
 
-    def encode(self, text: str, meant: bytes) -> Body:
-        """Return the text as quoted-printable, with what the mark stands for in its place."""
+    def encode(self, text: str, meant: bytes) -> bytes:
+        """Return the text as quoted-printable, with CRLF line ends and with what the mark stands for in its place."""
         text = _with_line_feeds(text)
         ended = meant + _SOFT_BREAK
         pieces: list[bytes] = []
-        dotless = True
         at = 0
-        for shared in self._shared:
+        for start, shared, parts in self._shared:
             # Looking for a long string takes much longer than for its beginning.
-            found = text.find(shared.start, at)
-            if found < 0 or not text.startswith(shared.text, found):
+            found = text.find(start, at)
+            if found < 0 or not text.startswith(shared, found):
                 continue
             if found > at:
-                own = ended.join(self._parts(text[at:found]))
-                dotless = dotless and _is_dotless(own)
-                pieces.append(own)
-            pieces.append(ended.join(shared.parts))
-            dotless = dotless and shared.dotless
-            at = found + len(shared.text)
+                pieces.append(ended.join(self._parts(text[at:found])))
+            pieces.append(ended.join(parts))
+            at = found + len(shared)
         if at < len(text):
-            own = ended.join(self._parts(text[at:]))
-            dotless = dotless and _is_dotless(own)
-            pieces.append(own)
-        return Body(_ended(b"".join(pieces)), dotless)
+            pieces.append(ended.join(self._parts(text[at:])))
+        return _ended(b"".join(pieces))
 
     def _parts(self, text: str) -> list[bytes]:
         """Return what stands before, between and after the marks."""
         return [_piece(part) for part in text.split(self._mark)] if self._mark in text else [_piece(text)]
-
-
-class _Shared:
-    """A shared string, encoded once."""
-
-    __slots__ = ("dotless", "parts", "start", "text")
-
-    def __init__(self, text: str, parts: list[bytes]) -> None:
-        self.text = text
-        self.start = text[:_SHORTEST_SHARED]
-        self.parts = parts
-        self.dotless = all(map(_is_dotless, parts))
-
-
-def _is_dotless(lines: bytes) -> bool:
-    return not lines.startswith(b".") and b"\n." not in lines
 
 
 def _piece(text: str) -> bytes:
@@ -92,7 +65,7 @@ def _piece(text: str) -> bytes:
     if not text:
         return b""
     # What stands for itself, on a line that is short enough.
-    if len(text) <= _LONGEST_PLAIN and text.isascii() and text.isprintable() and "=" not in text:
+    if len(text) <= _LONGEST_PLAIN and text.isascii() and text.isprintable() and "=" not in text and text[0] != ".":
         return text.encode() + _SOFT_BREAK
     # The stop keeps room for a soft break on the last line, and a space before it from being encoded.
     encoded = _encoded(_utf8(text) + b"|")[:-1]
@@ -104,7 +77,19 @@ def _encoded(raw: bytes) -> bytes:
     # The standard library lets a line that ends in a space grow to 78 characters.
     if b"=20\n" in encoded or b"=09\n" in encoded:
         encoded = _TOO_LONG.sub(rb"\1=\n\2", encoded)
+    if b"\n." in encoded or encoded.startswith(b"."):
+        encoded = _DOTTED.sub(_undotted, encoded)
     return encoded.replace(b"\n", b"\r\n")
+
+
+def _undotted(line: re.Match[bytes]) -> bytes:
+    """Return a line that begins with a dot as one that does not, or as several where one would be too long."""
+    lines = [b"=2E"]
+    rest = line[1]
+    while len(lines[-1]) + len(rest) > _LONGEST_LINE:
+        lines.append(b"=2E" if rest.startswith(b".") else b"")
+        rest = rest.removeprefix(b".")
+    return b"=\n".join(lines) + rest
 
 
 def _ended(body: bytes) -> bytes:

@@ -98,7 +98,7 @@ class TemplateLetter:
         to = _ascii(recipient.email)
         context = visible({**self._shared_context, "contact": orjson.loads(recipient.fields)})
         try:
-            content, dotless = self._skeleton.message(
+            content = self._skeleton.message(
                 Personal(
                     to=to,
                     subject=self._subject.render(context).replace(self._mark, token),
@@ -113,7 +113,7 @@ class TemplateLetter:
             )
         except TemplateProblem as problem:
             raise CompositionFailed(_words(problem)) from problem
-        return OutgoingMessage(envelope_from=self._from, envelope_to=to, content=content, wire_ready=dotless)
+        return OutgoingMessage(envelope_from=self._from, envelope_to=to, content=content, wire_ready=True)
 
     def _with_links(self, source: str) -> str:
         """Write out the links of a template, so that rendering need not call us for each of them."""
