@@ -315,7 +315,7 @@ async def test_a_database_that_drops_all_connections_costs_no_message_and_no_dou
 
 async def test_a_ledger_whose_connection_has_died_unnoticed_asks_for_the_same_entry_again(office: Office) -> None:
     class Dead:
-        async def fetch(self, *_: object) -> None:
+        async def fetchrow(self, *_: object) -> None:
             raise asyncpg.InternalClientError("cannot switch to state 12; another operation (2) is in progress")
 
     async with SqlLedger(office.container.engine, horizon_seconds=60).page() as page:
