@@ -37,10 +37,12 @@ from posthorn_mailer.adapters.db.unit_of_work import SqlUnitOfWork
 from posthorn_mailer.adapters.dkim import make_key
 from posthorn_mailer.adapters.dns import ResolverDnsTexts
 from posthorn_mailer.adapters.letters import compose
+from posthorn_mailer.adapters.redis_breakers import RedisBreakers
 from posthorn_mailer.adapters.redis_limiter import RedisRelayLimiter
 from posthorn_mailer.adapters.relay_hosts import ResolvingRelayHosts
 from posthorn_mailer.adapters.rendering import TemplatePrinter
 from posthorn_mailer.adapters.smtp import Dialling, SmtpMailTransport, TlsContexts
+from posthorn_mailer.app.breakers import Breakers
 from posthorn_mailer.app.controlling import ControllingSends
 from posthorn_mailer.app.doorbell import Doorbell
 from posthorn_mailer.app.lanes import Lane, LaneParts
@@ -49,6 +51,7 @@ from posthorn_mailer.app.managing_domains import ManagingDomains
 from posthorn_mailer.app.managing_relays import ManagingRelays
 from posthorn_mailer.app.outages import OutagePauses
 from posthorn_mailer.app.planning import PlanningSends, PlanSizes
+from posthorn_mailer.app.ports_breakers import SharedBreakers
 from posthorn_mailer.app.ports_records import NewRecords
 from posthorn_mailer.app.ports_transport import MailTransport, RelayLimiter, Relays
 from posthorn_mailer.app.reconciling import ReconcilingSends
@@ -78,6 +81,8 @@ class Container:
     relays: Relays
     transport: SmtpMailTransport
     limiter: RelayLimiter
+    shared_breakers: SharedBreakers
+    breakers: Breakers
     campaigns: HttpCampaignsClient
     planning: PlanningSends
     sending: SendingBatches
@@ -128,12 +133,14 @@ async def bootstrap(settings: Settings, clock: Clock | None = None) -> AsyncGene
         )
         stack.push_async_callback(transport.close)
         limiter = RedisRelayLimiter(client)
+        shared_breakers = RedisBreakers(client)
         engine_parts = sending_parts(
             settings,
             engine=engine,
             relays=relays,
             transport=transport,
             limiter=limiter,
+            shared_breakers=shared_breakers,
             campaigns=campaigns,
             jobs=jobs,
             clock=clock,
@@ -152,6 +159,8 @@ async def bootstrap(settings: Settings, clock: Clock | None = None) -> AsyncGene
             relays=relays,
             transport=transport,
             limiter=limiter,
+            shared_breakers=shared_breakers,
+            breakers=engine_parts.breakers,
             campaigns=campaigns,
             planning=engine_parts.planning,
             sending=engine_parts.sending,
@@ -177,6 +186,7 @@ async def bootstrap(settings: Settings, clock: Clock | None = None) -> AsyncGene
             sending_messages=SendingMessages(
                 new_unit_of_work=new_records,
                 relays=relays,
+                breakers=engine_parts.breakers,
                 transport=transport,
                 limiter=limiter,
                 compose=compose,
@@ -197,6 +207,7 @@ class SendingParts:
     controlling: ControllingSends
     resolving: ResolvingDeliveries
     reconciling: ReconcilingSends
+    breakers: Breakers
 
 
 def sending_parts(
@@ -206,6 +217,7 @@ def sending_parts(
     relays: Relays,
     transport: MailTransport,
     limiter: RelayLimiter,
+    shared_breakers: SharedBreakers,
     campaigns: HttpCampaignsClient,
     jobs: BullJobQueue,
     clock: Clock,
@@ -216,17 +228,19 @@ def sending_parts(
     def new_unit_of_work() -> SqlUnitOfWork:
         return SqlUnitOfWork(engine)
 
+    pauses = OutagePauses(settings.outage_first_pause_seconds, settings.outage_longest_pause_seconds)
+    breakers = Breakers(shared_breakers, pauses)
+
     def new_lane(relay: Relay, sending: SendingBatches) -> Lane:
         parts = LaneParts(
             transport=transport,
             limiter=limiter,
             ledger=SqlLedger(engine, horizon_seconds=settings.retry_horizon_seconds),
             backoff=Backoff(settings.retry_base_seconds, settings.retry_cap_seconds),
-            pauses=OutagePauses(settings.outage_first_pause_seconds, settings.outage_longest_pause_seconds),
             clock=clock,
             on_late=sending.return_late,
         )
-        return Lane(relay, parts)
+        return Lane(relay, breakers.of(relay.id), parts)
 
     doorbell = Doorbell(jobs)
     printer = TemplatePrinter(public_base=settings.public_base, link_secret=secret_bytes(settings.link_secret))
@@ -247,6 +261,7 @@ def sending_parts(
         sending=SendingBatches(
             new_unit_of_work=new_unit_of_work,
             relays=relays,
+            breakers=breakers,
             printer=printer,
             signing_keys=SqlSigningKeys(engine, SecretBox(secret_bytes(settings.encryption_key))),
             doorbell=doorbell,
@@ -269,6 +284,7 @@ def sending_parts(
             resend_after_seconds=settings.resend_after_seconds,
             clock=clock,
         ),
+        breakers=breakers,
     )
 
 

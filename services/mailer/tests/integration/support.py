@@ -154,6 +154,7 @@ class Office:
             relays=container.relays,
             transport=gate,
             limiter=container.limiter,
+            shared_breakers=container.shared_breakers,
             campaigns=container.campaigns,
             jobs=container.jobs,
             clock=SystemClock(),

@@ -159,10 +159,20 @@ def test_a_relay_that_is_away_is_left_alone_longer_and_longer_and_tried_with_one
 def test_the_first_failure_is_not_told(now: list[float]) -> None:
     outage = Outage(OutagePauses(1, 60))
     outage.note(REFUSED, classify(REFUSED))
-    assert outage.notice("main", REFUSED) is None
+    assert outage.notice("main") is None
     now[0] += 1
     outage.note(REFUSED, classify(REFUSED))
-    assert outage.notice("main", REFUSED) == "The relay main cannot be reached."
+    assert outage.notice("main") == "The relay main cannot be reached."
+
+
+def test_what_got_through_before_a_relay_went_away_does_not_end_the_pause(now: list[float]) -> None:
+    outage = Outage(OutagePauses(1, 60))
+    outage.note(REFUSED, classify(REFUSED))
+    outage.note(SENT, classify(SENT))
+    assert (outage.seconds_left(), outage.width(10)) == (1, 1)
+    now[0] += 1
+    outage.note(SENT, classify(SENT))
+    assert (outage.seconds_left(), outage.width(10)) == (0, 10)
 
 
 def test_faults_during_messages_count_only_in_a_row(now: list[float]) -> None:

@@ -62,6 +62,12 @@ class HeldBatch:
         """Open nothing more; the first reason counts."""
         self.halt = self.halt or reason
 
+    def relay_away(self, seconds: float, notice: str | None) -> None:
+        """Open nothing more until the relay may be tried again; `notice` is for people."""
+        self.halt_for(Halt.RELAY_AWAY)
+        self.resume_in_seconds = seconds
+        self.outage = notice
+
     @property
     def has_more(self) -> bool:
         """Whether something of it may still be opened."""

@@ -20,9 +20,9 @@ from posthorn_common.clock import Clock
 from posthorn_common.errors import TransientError
 from posthorn_common.events import event
 from posthorn_contracts.mailer.v1 import ContactSuppressed, ContactSuppressedData
+from posthorn_mailer.app.breakers import Breaker
 from posthorn_mailer.app.held_batches import Halt, HeldBatch
 from posthorn_mailer.app.metrics import DELIVERIES, LEASE_LOST, OPEN
-from posthorn_mailer.app.outages import Outage, OutagePauses
 from posthorn_mailer.app.ports_content import CompositionFailed, Recipient
 from posthorn_mailer.app.ports_ledger import (
     Closing,
@@ -55,7 +55,6 @@ class LaneParts:
     limiter: RelayLimiter
     ledger: Ledger
     backoff: Backoff
-    pauses: OutagePauses
     clock: Clock
     on_late: Callable[[Closing], Awaitable[None]]
 
@@ -71,10 +70,11 @@ class _Turn(NamedTuple):
 class Lane:
     """The way to one relay."""
 
-    def __init__(self, relay: Relay, parts: LaneParts) -> None:
+    def __init__(self, relay: Relay, breaker: Breaker, parts: LaneParts) -> None:
         self.relay = relay
         self._parts = parts
-        self._outage = Outage(parts.pauses)
+        self._breaker = breaker
+        breaker.on_open = self._close_down
         self._held: deque[HeldBatch] = deque()
         self._flying: set[asyncio.Task[None]] = set()
         self._answered: list[tuple[_Turn, Closing]] = []
@@ -86,9 +86,8 @@ class Lane:
     async def send(self, held: HeldBatch, relay: Relay) -> None:
         """Send a batch; return when it is over. Cancelling this leaves its open deliveries open, as a crash does."""
         self.relay = relay
-        if (seconds := self._outage.seconds_left()) > 0:
-            held.halt_for(Halt.RELAY_AWAY)
-            held.resume_in_seconds = seconds
+        if (seconds := self._breaker.seconds_left()) > 0:
+            held.relay_away(seconds, self._breaker.notice(relay.name))
             return
         self._held.append(held)
         self._wake.set()
@@ -163,7 +162,7 @@ class Lane:
 
     async def _next_turns(self) -> list[_Turn]:
         """Choose recipients for the free connections, from the batches in turn."""
-        free = self._outage.width(self.relay.max_connections) - len(self._flying)
+        free = self._breaker.width(self.relay.max_connections) - len(self._flying)
         ready = [held for held in self._held if held.has_more]
         free = min(free, sum(len(held.waiting) for held in ready))
         if free <= 0:
@@ -293,8 +292,7 @@ class Lane:
             backoff=self._parts.backoff,
             draw=random.random,
         )
-        if self._outage.note(attempt, verdict):
-            self._close_down(attempt)
+        self._breaker.note(attempt, verdict)
         turn.held.got_through |= settlement.state is DeliveryState.SENT
         if verdict.suppress:
             self._suppressions.append(self._suppression(turn))
@@ -309,16 +307,12 @@ class Lane:
             cause=verdict.cause,
         )
 
-    def _close_down(self, attempt: Attempt) -> None:
+    def _close_down(self) -> None:
         """Let all batches go until the relay may be tried again."""
-        seconds = self._outage.seconds_left()
-        log.warning(
-            "relay_away", relay_id=str(self.relay.id), stage=attempt.stage, code=attempt.code, pause_seconds=seconds
-        )
+        seconds, notice = self._breaker.seconds_left(), self._breaker.notice(self.relay.name)
         for held in self._held:
-            held.halt_for(Halt.RELAY_AWAY)
-            held.resume_in_seconds = seconds
-            held.outage = self._outage.notice(self.relay.name, attempt)
+            held.relay_away(seconds, notice)
+        self._wake.set()
 
     def _suppression(self, turn: _Turn) -> NewSuppression:
         batch, contact_id = turn.held.batch, turn.recipient.contact_id

@@ -12,3 +12,7 @@ LEASE_LOST = Counter("posthorn_mailer_lease_lost_total", "Writes refused because
 OPEN = Gauge("posthorn_mailer_open_deliveries", "Deliveries that this process has open.")
 HELD = Gauge("posthorn_mailer_held_batches", "Batches that this process has leased.")
 PLANNED = Counter("posthorn_mailer_planned_total", "Deliveries planned.")
+BREAKERS_OPEN = Gauge("posthorn_relay_breakers_open", "Relays that this process knows to be away, or tries again.")
+BREAKERS_TURNED = Counter(
+    "posthorn_relay_breakers_turned_total", "Outages that this process has found out, and seen the end of.", ["to"]
+)

@@ -15,6 +15,7 @@ from posthorn_common.events import event
 from posthorn_common.loops import run_every, stops_within
 from posthorn_common.transient import is_transient
 from posthorn_contracts.mailer.v1 import SendImpeded, SendImpededData
+from posthorn_mailer.app.breakers import Breakers
 from posthorn_mailer.app.doorbell import Doorbell
 from posthorn_mailer.app.held_batches import BlankLetter, Halt, HeldBatch
 from posthorn_mailer.app.lanes import Lane
@@ -37,6 +38,7 @@ log = structlog.get_logger(__name__)
 _LETTERS_KEPT = 32
 _WITHOUT_RELAY_SECONDS = 30.0
 _RETRY_SECONDS = 0.5
+_CAMPAIGNS = "campaigns"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,7 @@ class SendingBatches:
         *,
         new_unit_of_work: NewSendingUnitOfWork,
         relays: Relays,
+        breakers: Breakers,
         printer: Printer,
         signing_keys: SigningKeys,
         doorbell: Doorbell,
@@ -79,6 +82,7 @@ class SendingBatches:
     ) -> None:
         self._new_unit_of_work = new_unit_of_work
         self._relays = relays
+        self._breakers = breakers
         self._printer = printer
         self._signing_keys = signing_keys
         self._doorbell = doorbell
@@ -243,11 +247,24 @@ class SendingBatches:
             if self._stopping:
                 held.halt_for(Halt.STOPPING)
             if relay is not None and held.has_more:
-                await self._lane(relay).send(held, relay)
+                await self._send_by(relay, held)
             await self._finish(held)
         finally:
             self._held.discard(held)
             HELD.set(len(self._held))
+
+    async def _send_by(self, relay: Relay, held: HeldBatch) -> None:
+        breaker = self._breakers.of(relay.id)
+        admission = await breaker.admit(_CAMPAIGNS)
+        try:
+            if admission.seconds > 0:
+                held.relay_away(admission.seconds, breaker.notice(relay.name))
+            else:
+                await self._lane(relay).send(held, relay)
+        finally:
+            breaker.leave(admission)
+        # Whoever takes the batch next is to know what this process has found out.
+        await breaker.told()
 
     async def _relay(self, send: Send) -> Relay:
         """Raises RelayNotFound."""
@@ -284,9 +301,7 @@ class SendingBatches:
     async def _give_back(self, claimed: _Claimed, problem: str) -> None:
         """Return a batch that cannot be sent at present, and say why."""
         held = HeldBatch(claimed.batch, claimed.lease, BlankLetter(), deque())
-        held.halt_for(Halt.RELAY_AWAY)
-        held.resume_in_seconds = _WITHOUT_RELAY_SECONDS
-        held.outage = problem
+        held.relay_away(_WITHOUT_RELAY_SECONDS, problem)
         await self._finish(held)
 
     async def _finish(self, held: HeldBatch) -> None:

@@ -20,6 +20,7 @@ from posthorn_common.jobs.ports import JobQueue
 from posthorn_common.loops import stops_within
 from posthorn_common.transient import is_transient
 from posthorn_contracts.mailer.internal_v1 import TransactionalMessage
+from posthorn_mailer.app.breakers import Breakers
 from posthorn_mailer.app.ports_domains import Signatures, SigningKeys
 from posthorn_mailer.app.ports_records import NewRecords
 from posthorn_mailer.app.ports_transport import MailTransport, OutgoingMessage, RelayLimiter, Relays
@@ -41,7 +42,7 @@ from posthorn_mailer.domain.messages import (
     settle_message,
 )
 from posthorn_mailer.domain.relays import Relay
-from posthorn_mailer.domain.replies import Attempt, Stage, replied
+from posthorn_mailer.domain.replies import Attempt, Stage, classify, replied
 from posthorn_mailer.domain.suppressions import Suppression, SuppressionReason
 
 log = structlog.get_logger(__name__)
@@ -126,6 +127,7 @@ class SendingMessages:
         *,
         new_unit_of_work: NewRecords,
         relays: Relays,
+        breakers: Breakers,
         transport: MailTransport,
         limiter: RelayLimiter,
         compose: Compose,
@@ -136,6 +138,7 @@ class SendingMessages:
     ) -> None:
         self._new_unit_of_work = new_unit_of_work
         self._relays = relays
+        self._breakers = breakers
         self._transport = transport
         self._limiter = limiter
         self._compose = compose
@@ -156,14 +159,16 @@ class SendingMessages:
             async with self._new_unit_of_work() as uow:
                 await uow.messages.fail(message_id, str(error))
             return
-        if not await self._wait_for_turn(message_id, relay):
-            return
-        signatures = await self._signing_keys.of(relay.organisation_id)
-        attempt_id = new_id()
-        async with self._new_unit_of_work() as uow:
-            opened = await uow.messages.open(message_id, attempt_id, LEASE_SECONDS)
-        if opened is not None:
-            await self._send(opened, attempt_id, relay, signatures)
+        breaker = self._breakers.of(relay.id)
+        admission = await breaker.admit(f"message {message_id}")
+        try:
+            if admission.seconds > 0:
+                async with self._new_unit_of_work() as uow:
+                    await uow.messages.postpone(message_id, admission.seconds)
+            elif await self._wait_for_turn(message_id, relay):
+                await self._open_and_send(message_id, relay)
+        finally:
+            breaker.leave(admission)
 
     async def send_overdue(self, limit: int) -> int:
         """Send messages whose bell nobody has heard; return how many were looked at."""
@@ -182,6 +187,14 @@ class SendingMessages:
         for message_id in due:
             if not await self._bell.ring(message_id, 0):
                 return
+
+    async def _open_and_send(self, message_id: UUID, relay: Relay) -> None:
+        signatures = await self._signing_keys.of(relay.organisation_id)
+        attempt_id = new_id()
+        async with self._new_unit_of_work() as uow:
+            opened = await uow.messages.open(message_id, attempt_id, LEASE_SECONDS)
+        if opened is not None:
+            await self._send(opened, attempt_id, relay, signatures)
 
     async def _wait_for_turn(self, message_id: UUID, relay: Relay) -> bool:
         """Wait until the relay's pace allows a message; False if that takes too long for now."""
@@ -214,7 +227,9 @@ class SendingMessages:
         except (ValueError, TypeError, LookupError):
             log.exception("message_not_composed", message_id=str(opened.id))
             return replied(Stage.MAIL, 554, "5.6.0 Not sent: the message cannot be put together")
-        return await self._transport.send(relay, outgoing)
+        attempt = await self._transport.send(relay, outgoing)
+        self._breakers.of(relay.id).note(attempt, classify(attempt))
+        return attempt
 
     async def _close(self, opened: OpenedMessage, attempt_id: UUID, closing: MessageClosing) -> None:
         """Record the outcome, also if the database is away for a moment: what is not recorded ends in doubt."""

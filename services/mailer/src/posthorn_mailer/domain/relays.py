@@ -8,6 +8,8 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
+from posthorn_mailer.domain.replies import Attempt, Stage
+
 MAX_CONNECTIONS = 200
 DEFAULT_CONNECTIONS = 10
 
@@ -42,6 +44,60 @@ class Relay:
     version: int
     created_at: datetime
     updated_at: datetime
+
+
+class RelayTrouble(StrEnum):
+    """Why a relay cannot be used."""
+
+    UNREACHABLE = "unreachable"
+    NO_TLS = "no_tls"
+    NO_SIGN_IN = "no_sign_in"
+    NO_MAIL = "no_mail"
+
+    def sentence(self, subject: str) -> str:
+        """Say it of `subject`, for people."""
+        return f"{subject} {_TROUBLES[self]}."
+
+
+_TROUBLES = {
+    RelayTrouble.UNREACHABLE: "cannot be reached",
+    RelayTrouble.NO_TLS: "cannot be reached over an encrypted connection",
+    RelayTrouble.NO_SIGN_IN: "refuses to let us sign in",
+    RelayTrouble.NO_MAIL: "takes no mail at present",
+}
+
+
+def trouble_of(attempt: Attempt) -> RelayTrouble:
+    """Return what an attempt that failed by the relay's fault says about the relay."""
+    if attempt.stage is Stage.CONNECT:
+        return RelayTrouble.UNREACHABLE
+    if attempt.stage is Stage.TLS:
+        return RelayTrouble.NO_TLS
+    if attempt.stage is Stage.AUTH or attempt.code in {530, 534, 535, 538}:
+        return RelayTrouble.NO_SIGN_IN
+    return RelayTrouble.NO_MAIL
+
+
+class RelayState(StrEnum):
+    """What the workers think of a relay."""
+
+    CLOSED = "closed"
+    """In use; so is a relay that nobody has tried yet."""
+    OPEN = "open"
+    """Left alone for a while after failures."""
+    HALF_OPEN = "half_open"
+    """To be tried with one message, or being tried."""
+    UNKNOWN = "unknown"
+    """It cannot be found out at present."""
+
+
+@dataclass(frozen=True, slots=True)
+class RelayHealth:
+    """The state of a relay, since when, and what went wrong last."""
+
+    state: RelayState
+    since: datetime | None = None
+    trouble: RelayTrouble | None = None
 
 
 def is_internal_address(address: str) -> bool:

@@ -19,6 +19,8 @@ from posthorn_mailer.settings import Settings
 
 ROLES = ("api", "consumer", "worker", "relay", "scheduler")
 
+_LEARN_SECONDS = 1.0
+
 
 @contextlib.asynccontextmanager
 async def start(settings: Settings, wanted: frozenset[str]) -> AsyncGenerator[Sequence[Role]]:
@@ -37,6 +39,7 @@ def roles(container: Container, wanted: frozenset[str]) -> list[Role]:
     if "worker" in wanted:
         found.append(Role("campaign_worker", campaign_worker(container).run))
         found.append(Role("message_worker", lambda stop: run_message_worker(container, stop)))
+        found.append(Role("relay_breakers", lambda stop: _learn_of_outages(container, stop)))
         settings = container.settings
         redis_url, environment = settings.redis_url.get_secret_value(), settings.environment
         found.append(Role("redis_watch", lambda stop: watch_redis(redis_url, environment=environment, stop=stop)))
@@ -57,6 +60,10 @@ def campaign_worker(container: Container) -> CampaignWorker:
         concurrency=container.settings.batches_per_worker + 1,  # a place for planning and sweeping
         poll_seconds=container.settings.poll_seconds,
     )
+
+
+async def _learn_of_outages(container: Container, stop: asyncio.Event) -> None:
+    await run_every(_LEARN_SECONDS, container.breakers.refresh, stop=stop, name="relay_breakers")
 
 
 async def _schedule(container: Container, stop: asyncio.Event) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Sequence
 from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Depends
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, BaseModel, Field, StringConstraints
 from pydantic_core import PydanticCustomError
 
 from posthorn_common.http.fields import EmailAddress, RequestModel, SingleLine
@@ -18,7 +19,8 @@ from posthorn_common.http.problems import responses
 from posthorn_common.tokens import Principal
 from posthorn_contracts.permissions import Permission
 from posthorn_mailer.app.managing_relays import NewRelay
-from posthorn_mailer.domain.relays import DEFAULT_CONNECTIONS, MAX_CONNECTIONS, TlsMode
+from posthorn_mailer.bootstrap import Container
+from posthorn_mailer.domain.relays import DEFAULT_CONNECTIONS, MAX_CONNECTIONS, Relay, RelayHealth, RelayState, TlsMode
 from posthorn_mailer.entrypoints.http.deps import Services
 
 router = APIRouter(tags=["relays"])
@@ -85,9 +87,24 @@ class RelayChanges(RequestModel):
     is_default: bool = Field(default_factory=bool)
 
 
-class RelayAnswer(BaseModel):
-    model_config = ConfigDict(from_attributes=True)
+class RelayHealthAnswer(BaseModel):
+    """How the workers find the relay."""
 
+    state: RelayState = Field(
+        description="`closed`: in use, or not tried yet. `open`: left alone for a while after failures. `half_open`: "
+        "to be tried with one message. `unknown`: it cannot be found out at present."
+    )
+    since: AwareDatetime | None = Field(description="Since when it is in use, or since when it is not.")
+    reason: str | None = Field(description="What went wrong last.", examples=["The relay cannot be reached."])
+
+    @classmethod
+    def of(cls, health: RelayHealth) -> RelayHealthAnswer:
+        """Return the answer for a relay's health."""
+        reason = None if health.trouble is None else health.trouble.sentence("The relay")
+        return cls(state=health.state, since=health.since, reason=reason)
+
+
+class RelayAnswer(BaseModel):
     id: UUID
     name: str
     host: str
@@ -102,6 +119,13 @@ class RelayAnswer(BaseModel):
     version: int
     created_at: AwareDatetime
     updated_at: AwareDatetime
+    health: RelayHealthAnswer
+
+    @classmethod
+    def of(cls, relay: Relay, health: RelayHealth) -> RelayAnswer:
+        """Return the answer for a relay."""
+        fields = {name: getattr(relay, name) for name in cls.model_fields if name != "health"}
+        return cls(**fields, health=RelayHealthAnswer.of(health))
 
 
 class RelayTestAnswer(BaseModel):
@@ -117,7 +141,7 @@ class RelayTestAnswer(BaseModel):
 async def list_relays(caller: Reader, page: Paging, services: Services) -> Page[RelayAnswer]:
     """List the organisation's relays."""
     found = await services.managing_relays.list_relays(caller.organisation_id, id_after(page), page.limit + 1)
-    items = [RelayAnswer.model_validate(relay) for relay in found[: page.limit]]
+    items = await _answers(services, found[: page.limit])
     return Page(items=items, next_cursor=encode_cursor(items[-1].id) if len(found) > page.limit else None)
 
 
@@ -125,13 +149,13 @@ async def list_relays(caller: Reader, page: Paging, services: Services) -> Page[
 async def create_relay(body: RelayRequest, caller: Writer, services: Services) -> RelayAnswer:
     """Create a relay. The organisation's first relay is its default."""
     wanted = NewRelay(**body.model_dump())
-    return RelayAnswer.model_validate(await services.managing_relays.create(caller.organisation_id, wanted))
+    return await _answer(services, await services.managing_relays.create(caller.organisation_id, wanted))
 
 
 @router.get("/v1/relays/{relay_id}", operation_id="get_relay", responses=responses(401, 403, 404))
 async def get_relay(relay_id: UUID, caller: Reader, services: Services) -> RelayAnswer:
     """Return a relay, without its password."""
-    return RelayAnswer.model_validate(await services.managing_relays.get(caller.organisation_id, relay_id))
+    return await _answer(services, await services.managing_relays.get(caller.organisation_id, relay_id))
 
 
 @router.patch("/v1/relays/{relay_id}", operation_id="change_relay", responses=responses(401, 403, 404, 409, 422))
@@ -139,7 +163,7 @@ async def change_relay(relay_id: UUID, body: RelayChanges, caller: Writer, servi
     """Change a relay. Mail that is under way uses the new settings within seconds."""
     changes: dict[str, Any] = body.model_dump(exclude_unset=True)
     changed = await services.managing_relays.change(caller.organisation_id, relay_id, changes)
-    return RelayAnswer.model_validate(changed)
+    return await _answer(services, changed)
 
 
 @router.delete(
@@ -160,3 +184,13 @@ async def test_relay(relay_id: UUID, caller: Writer, services: Services) -> Rela
     attempt = result.attempt
     stage = "ready" if result.ok else str(attempt.stage)
     return RelayTestAnswer(ok=result.ok, stage=stage, code=attempt.code, reply=attempt.text)
+
+
+async def _answers(services: Container, relays: Sequence[Relay]) -> list[RelayAnswer]:
+    health = await services.shared_breakers.health([relay.id for relay in relays])
+    return [RelayAnswer.of(relay, health[relay.id]) for relay in relays]
+
+
+async def _answer(services: Container, relay: Relay) -> RelayAnswer:
+    (answer,) = await _answers(services, [relay])
+    return answer
