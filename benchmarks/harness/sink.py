@@ -1,14 +1,16 @@
-"""A cheap SMTP server of our own that accepts everything and keeps nothing: `python -m benchmarks.harness.sink`.
+"""A cheap SMTP server of our own that accepts everything and keeps nothing.
 
-It costs less than Postfix's smtp-sink, and it takes the commands PIPELINING and CHUNKING allow.
+Run as `python -m benchmarks.harness.sink PORT [PEM]`; with a certificate it speaks TLS from the first byte. It costs less than Postfix's smtp-sink, and it takes the commands PIPELINING and CHUNKING allow.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 import sys
 from collections.abc import AsyncGenerator
+from pathlib import Path
 from typing import cast
 
 import uvloop
@@ -81,10 +83,11 @@ class _Session(asyncio.Protocol):
 
 
 @contextlib.asynccontextmanager
-async def own_sink() -> AsyncGenerator[tuple[int, int]]:
-    """Run the sink in a process of its own; provide its port and pid."""
+async def own_sink(certificate: Path | None = None) -> AsyncGenerator[tuple[int, int]]:
+    """Run the sink in a process of its own, with a certificate over TLS; provide its port and pid."""
     port = free_ports(1)[0]
-    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "benchmarks.harness.sink", str(port))
+    arguments = [str(port), *([str(certificate)] if certificate else [])]
+    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "benchmarks.harness.sink", *arguments)
     try:
         while not answers(port):
             if process.returncode is not None:
@@ -97,10 +100,14 @@ async def own_sink() -> AsyncGenerator[tuple[int, int]]:
         await process.wait()
 
 
-async def _serve(port: int) -> None:
-    server = await asyncio.get_running_loop().create_server(_Session, LOOPBACK, port)
+async def _serve(port: int, certificate: str | None = None) -> None:
+    context = None
+    if certificate is not None:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(certificate)
+    server = await asyncio.get_running_loop().create_server(_Session, LOOPBACK, port, ssl=context)
     await server.serve_forever()
 
 
 if __name__ == "__main__":
-    uvloop.run(_serve(int(sys.argv[1])))
+    uvloop.run(_serve(int(sys.argv[1]), *sys.argv[2:]))

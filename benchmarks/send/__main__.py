@@ -15,9 +15,10 @@ import uvloop
 
 from benchmarks.harness.postfix import PostfixTools, PostfixUnavailable, postfix_tools
 from benchmarks.harness.results import RESULTS, Figures, last_line, machine, medians, table, write_json
-from benchmarks.send import composing, letter, one_job, planning, profile
+from benchmarks.send import composing, letter, one_job, planning, profile, variants
 from benchmarks.send.stage import PUBLIC_URL, Stage, stage
 from benchmarks.send.whole_path import whole_path, workers
+from posthorn_mailer.domain.sending_domains import DkimAlgorithm
 
 _COLUMNS = {
     "messages_per_second": ",.0f", "cpu_us": ".1f", "mailer_us": ".1f", "postgres_us": ".1f", "valkey_us": ".1f",
@@ -41,6 +42,7 @@ class Options:
     connections: int
     one_job_messages: int
     sink: str
+    variants: bool
 
 
 def main(
@@ -49,12 +51,19 @@ def main(
     connections: Annotated[int, typer.Option(help="Connections to the sink of each worker, and of smtp-source.")] = 20,
     one_job_messages: Annotated[int, typer.Option(help="Messages of the baseline with one job per e-mail.")] = 3_000,
     sink: Annotated[str, typer.Option(help="`postfix` (smtp-sink) or `own` (a cheap one of ours).")] = "postfix",
+    with_variants: Annotated[
+        bool,
+        typer.Option(
+            "--variants/--no-variants",
+            help="In the first round also: signed mail, and our own sink without and with TLS.",
+        ),
+    ] = True,
     profiled: Annotated[
         bool, typer.Option("--profile", help="Only run one worker under the profiler, and show where time goes.")
     ] = False,
 ) -> None:
     """Measure the mailer's whole path."""
-    options = Options(recipients, rounds, connections, one_job_messages, sink)
+    options = Options(recipients, rounds, connections, one_job_messages, sink, with_variants)
     uvloop.run(_until_stopped(_profile(options) if profiled else _measure(options)))
 
 
@@ -78,6 +87,8 @@ async def _measure(options: Options) -> None:
     async with stage(postfix, connections=options.connections) as ready:
         for number in range(options.rounds):
             figures = await _round(ready, postfix, options, message)
+            if options.variants and number == 0:
+                figures |= await _variants(ready, options)
             for name, one in figures.items():
                 found.setdefault(name, []).append(one)
             print(f"round {number + 1}: " + ", ".join(_short(name, one) for name, one in figures.items()))
@@ -94,6 +105,19 @@ async def _round(ready: Stage, postfix: PostfixTools | None, options: Options, m
         async with workers(ready, count) as processes:
             figures[name] = await whole_path(ready, processes, options.recipients)
     figures[_ONE_JOB] = await one_job.measure(ready, options.one_job_messages, processes=2)
+    return figures
+
+
+async def _variants(ready: Stage, options: Options) -> dict[str, Figures]:
+    figures: dict[str, Figures] = {}
+    for algorithms in ([DkimAlgorithm.ED25519], [DkimAlgorithm.RSA], list(DkimAlgorithm)):
+        async with variants.signed(ready, algorithms), workers(ready, 1) as processes:
+            name = f"{_ONE}, signed {' and '.join(algorithms)}"
+            figures[name] = await whole_path(ready, processes, options.recipients)
+    for tls in (False, True):
+        async with variants.through_own_sink(ready, tls=tls) as changed, workers(changed, 1) as processes:
+            name = f"{_ONE}, our own sink{' over TLS' if tls else ''}"
+            figures[name] = await whole_path(changed, processes, options.recipients)
     return figures
 
 

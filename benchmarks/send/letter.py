@@ -18,6 +18,9 @@ PAGE = 5000
 _FIRST = ("Ada", "Alan", "Barbara", "Dorothy", "Émilie", "Grace", "Hedy", "Jürgen", "Katherine", "Søren")
 _CITIES = ("Lisbon", "Nairobi", "Kraków", "Osaka", "Quito", "Tromsø", "Rome")
 _PLANS = ("free", "team", "business")
+DOMAIN = "lighthouse.example"
+"""Where the mail comes from."""
+
 _DOMAINS = ("example.com", "example.com", "example.org", "example.net")
 _SENTENCES = (
     "The harbour opens an hour earlier from Monday, and the ferry waits for the mail.",
@@ -80,7 +83,7 @@ def content(campaign_id: UUID, organisation_id: UUID) -> CampaignContent:
         html="".join((_HTML_HEAD, *html, _HTML_FOOT)),
         text="".join((_TEXT_HEAD, *text, _TEXT_FOOT)),
         from_name="Lighthouse Books",
-        from_email="post@lighthouse.example",
+        from_email=f"post@{DOMAIN}",
         reply_to="answers@lighthouse.example",
         list_id="readers.lighthouse.example",
         track_opens=True,

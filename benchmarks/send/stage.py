@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import secrets
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,10 @@ class Stage:
     def log_folder(self) -> Path:
         """Where the logs of the processes under test go."""
         return BENCH_FOLDER / "logs"
+
+    def with_sink(self, port: int, pid: int) -> Stage:
+        """Return the same stage with another sink."""
+        return replace(self, sink_port=port, sink_pid=pid)
 
     async def clear(self) -> None:
         """Forget earlier campaigns, and have PostgreSQL write what it has to write, so that rounds are alike."""
