@@ -1,6 +1,7 @@
 """A cheap SMTP server of our own that accepts everything and keeps nothing.
 
-Run as `python -m benchmarks.harness.sink PORT [PEM]`; with a certificate it speaks TLS from the first byte. It costs less than Postfix's smtp-sink, and it takes the commands PIPELINING and CHUNKING allow.
+Run as `python -m benchmarks.harness.sink PORT [PEM]`; with a certificate it speaks TLS from the first byte. It costs
+less than Postfix's smtp-sink, and it takes the commands that PIPELINING and CHUNKING allow.
 """
 
 from __future__ import annotations
