@@ -56,6 +56,7 @@ from posthorn_mailer.app.ports_records import NewRecords
 from posthorn_mailer.app.ports_transport import MailTransport, RelayLimiter, Relays
 from posthorn_mailer.app.reconciling import ReconcilingSends
 from posthorn_mailer.app.resolving import ResolvingDeliveries
+from posthorn_mailer.app.routes import Routes
 from posthorn_mailer.app.sending import SendingBatches, WorkerPolicy
 from posthorn_mailer.app.sending_messages import AcceptingMessages, MessageBell, SendingMessages
 from posthorn_mailer.app.suppressing import Suppressing
@@ -185,7 +186,7 @@ async def bootstrap(settings: Settings, clock: Clock | None = None) -> AsyncGene
             accepting_messages=AcceptingMessages(new_unit_of_work=new_records, bell=bell, clock=clock),
             sending_messages=SendingMessages(
                 new_unit_of_work=new_records,
-                relays=relays,
+                routes=Routes(relays, engine_parts.breakers),
                 breakers=engine_parts.breakers,
                 transport=transport,
                 limiter=limiter,
@@ -260,8 +261,7 @@ def sending_parts(
         ),
         sending=SendingBatches(
             new_unit_of_work=new_unit_of_work,
-            relays=relays,
-            breakers=breakers,
+            routes=Routes(relays, breakers),
             printer=printer,
             signing_keys=SqlSigningKeys(engine, SecretBox(secret_bytes(settings.encryption_key))),
             doorbell=doorbell,

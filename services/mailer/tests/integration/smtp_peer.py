@@ -176,6 +176,7 @@ def a_relay(port: int, **changes: object) -> Relay:
         "messages_per_second": None,
         "from_email": None,
         "is_default": True,
+        "weight": 0,
         "version": 1,
         "created_at": _EPOCH,
         "updated_at": _EPOCH,

@@ -32,7 +32,7 @@ class CampaignStartedData(Payload):
     campaign_id: UUID
     name: str
     template_version_id: UUID
-    relay_id: UUID | None = Field(default=None, description="Relay to send through; None: the organisation's default.")
+    relay_id: UUID | None = Field(default=None, description="Relay to send through; None: any, by their weights.")
     track_opens: bool = True
     track_clicks: bool = True
     links: tuple[TrackedLink, ...] = ()

@@ -28,6 +28,7 @@ class NewRelay:
     messages_per_second: float | None
     from_email: str | None
     is_default: bool
+    weight: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,7 @@ class ManagingRelays:
                 messages_per_second=wanted.messages_per_second,
                 from_email=wanted.from_email,
                 is_default=is_default,
+                weight=wanted.weight,
                 version=1,
                 created_at=now,
                 updated_at=now,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 from uuid import UUID
 
@@ -58,7 +58,11 @@ class Relays(Protocol):
         ...
 
     async def default(self, organisation_id: UUID) -> Relay | None:
-        """Return the relay used where none is named; None while the organisation has no relay."""
+        """Return the organisation's default relay; None while it has no relay."""
+        ...
+
+    async def of(self, organisation_id: UUID) -> Sequence[Relay]:
+        """Return all relays of the organisation."""
         ...
 
 

@@ -15,7 +15,6 @@ from posthorn_common.events import event
 from posthorn_common.loops import run_every, stops_within
 from posthorn_common.transient import is_transient
 from posthorn_contracts.mailer.v1 import SendImpeded, SendImpededData
-from posthorn_mailer.app.breakers import Breakers
 from posthorn_mailer.app.doorbell import Doorbell
 from posthorn_mailer.app.held_batches import BlankLetter, Halt, HeldBatch
 from posthorn_mailer.app.lanes import Lane
@@ -25,8 +24,8 @@ from posthorn_mailer.app.ports_content import CompositionFailed, Letter, Printer
 from posthorn_mailer.app.ports_domains import SigningKeys
 from posthorn_mailer.app.ports_ledger import Closing
 from posthorn_mailer.app.ports_sends import Batch, NewSendingUnitOfWork, SendingUnitOfWork, Tally
-from posthorn_mailer.app.ports_transport import Relays
 from posthorn_mailer.app.reporting import drain_if_done, report, report_recovery
+from posthorn_mailer.app.routes import Route, Routes
 from posthorn_mailer.app.signing import SignedLetter
 from posthorn_mailer.domain.deliveries import DeliveryState
 from posthorn_mailer.domain.errors import RelayNotFound
@@ -38,7 +37,6 @@ log = structlog.get_logger(__name__)
 _LETTERS_KEPT = 32
 _WITHOUT_RELAY_SECONDS = 30.0
 _RETRY_SECONDS = 0.5
-_CAMPAIGNS = "campaigns"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +68,7 @@ class SendingBatches:
         self,
         *,
         new_unit_of_work: NewSendingUnitOfWork,
-        relays: Relays,
-        breakers: Breakers,
+        routes: Routes,
         printer: Printer,
         signing_keys: SigningKeys,
         doorbell: Doorbell,
@@ -81,8 +78,7 @@ class SendingBatches:
         new_lane: Callable[[Relay, SendingBatches], Lane],
     ) -> None:
         self._new_unit_of_work = new_unit_of_work
-        self._relays = relays
-        self._breakers = breakers
+        self._routes = routes
         self._printer = printer
         self._signing_keys = signing_keys
         self._doorbell = doorbell
@@ -231,7 +227,7 @@ class SendingBatches:
     async def _send(self, claimed: _Claimed) -> None:
         try:
             letter = await self._signed_letter(claimed) if claimed.recipients else BlankLetter()
-            relay = await self._relay(claimed.send) if claimed.recipients else None
+            route = await self._route(claimed) if claimed.recipients else None
         except CompositionFailed as error:
             await self._give_back(claimed, str(error))
             return
@@ -246,34 +242,30 @@ class SendingBatches:
         try:
             if self._stopping:
                 held.halt_for(Halt.STOPPING)
-            if relay is not None and held.has_more:
-                await self._send_by(relay, held)
+            if route is not None:
+                await self._send_by(route, held)
             await self._finish(held)
         finally:
             self._held.discard(held)
             HELD.set(len(self._held))
 
-    async def _send_by(self, relay: Relay, held: HeldBatch) -> None:
-        breaker = self._breakers.of(relay.id)
-        admission = await breaker.admit(_CAMPAIGNS)
-        try:
-            if admission.seconds > 0:
-                held.relay_away(admission.seconds, breaker.notice(relay.name))
-            else:
-                await self._lane(relay).send(held, relay)
-        finally:
-            breaker.leave(admission)
-        # Whoever takes the batch next is to know what this process has found out.
-        await breaker.told()
-
-    async def _relay(self, send: Send) -> Relay:
+    async def _route(self, claimed: _Claimed) -> Route:
         """Raises RelayNotFound."""
-        if send.relay_id is not None:
-            return await self._relays.get(send.organisation_id, send.relay_id)
-        relay = await self._relays.default(send.organisation_id)
-        if relay is None:
-            raise RelayNotFound
-        return relay
+        send, batch = claimed.send, claimed.batch
+        return await self._routes.for_batch(send.organisation_id, send.relay_id, send.id, batch.number)
+
+    async def _send_by(self, route: Route, held: HeldBatch) -> None:
+        try:
+            if route.seconds > 0:
+                held.relay_away(route.seconds, self._routes.notice(route))
+            elif held.has_more:
+                await self._lane(route.relay).send(held, route.relay)
+                if held.halt is Halt.RELAY_AWAY and self._routes.has_other(route):
+                    held.relay_away(0.0, None)
+        finally:
+            self._routes.leave(route)
+        # Whoever takes the batch next is to know what this process has found out.
+        await self._routes.told(route)
 
     def _lane(self, relay: Relay) -> Lane:
         lane = self._lanes.get(relay.id)

@@ -7,6 +7,7 @@ import hashlib
 import random
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
@@ -22,8 +23,9 @@ from posthorn_common.transient import is_transient
 from posthorn_contracts.mailer.internal_v1 import TransactionalMessage
 from posthorn_mailer.app.breakers import Breakers
 from posthorn_mailer.app.ports_domains import Signatures, SigningKeys
-from posthorn_mailer.app.ports_records import NewRecords
-from posthorn_mailer.app.ports_transport import MailTransport, OutgoingMessage, RelayLimiter, Relays
+from posthorn_mailer.app.ports_records import NewRecords, RelayRecords
+from posthorn_mailer.app.ports_transport import MailTransport, OutgoingMessage, RelayLimiter
+from posthorn_mailer.app.routes import Route, Routes
 from posthorn_mailer.domain.deliveries import Backoff
 from posthorn_mailer.domain.errors import (
     IdempotencyKeyReused,
@@ -126,7 +128,7 @@ class SendingMessages:
         self,
         *,
         new_unit_of_work: NewRecords,
-        relays: Relays,
+        routes: Routes,
         breakers: Breakers,
         transport: MailTransport,
         limiter: RelayLimiter,
@@ -137,7 +139,7 @@ class SendingMessages:
         clock: Clock,
     ) -> None:
         self._new_unit_of_work = new_unit_of_work
-        self._relays = relays
+        self._routes = routes
         self._breakers = breakers
         self._transport = transport
         self._limiter = limiter
@@ -150,25 +152,23 @@ class SendingMessages:
     async def send(self, message_id: UUID) -> None:
         """Send the message if it is due and nobody else is at it. Harmless when called twice, at the same time too."""
         async with self._new_unit_of_work() as uow:
-            route = await uow.messages.due_route(message_id)
-        if route is None:
+            wanted = await uow.messages.due_route(message_id)
+        if wanted is None:
             return
         try:
-            relay = await _relay(self._relays, *route)
-        except NoRelay as error:
+            route = await self._routes.for_message(*wanted, message_id)
+        except RelayNotFound:
             async with self._new_unit_of_work() as uow:
-                await uow.messages.fail(message_id, str(error))
+                await uow.messages.fail(message_id, str(NoRelay()))
             return
-        breaker = self._breakers.of(relay.id)
-        admission = await breaker.admit(f"message {message_id}")
         try:
-            if admission.seconds > 0:
+            if route.seconds > 0:
                 async with self._new_unit_of_work() as uow:
-                    await uow.messages.postpone(message_id, admission.seconds)
-            elif await self._wait_for_turn(message_id, relay):
-                await self._open_and_send(message_id, relay)
+                    await uow.messages.postpone(message_id, route.seconds)
+            elif await self._wait_for_turn(message_id, route.relay):
+                await self._open_and_send(message_id, route)
         finally:
-            breaker.leave(admission)
+            self._routes.leave(route)
 
     async def send_overdue(self, limit: int) -> int:
         """Send messages whose bell nobody has heard; return how many were looked at."""
@@ -188,13 +188,13 @@ class SendingMessages:
             if not await self._bell.ring(message_id, 0):
                 return
 
-    async def _open_and_send(self, message_id: UUID, relay: Relay) -> None:
-        signatures = await self._signing_keys.of(relay.organisation_id)
+    async def _open_and_send(self, message_id: UUID, route: Route) -> None:
+        signatures = await self._signing_keys.of(route.relay.organisation_id)
         attempt_id = new_id()
         async with self._new_unit_of_work() as uow:
             opened = await uow.messages.open(message_id, attempt_id, LEASE_SECONDS)
         if opened is not None:
-            await self._send(opened, attempt_id, relay, signatures)
+            await self._send(opened, attempt_id, route, signatures)
 
     async def _wait_for_turn(self, message_id: UUID, relay: Relay) -> bool:
         """Wait until the relay's pace allows a message; False if that takes too long for now."""
@@ -208,12 +208,14 @@ class SendingMessages:
             await uow.messages.postpone(message_id, wait)
         return False
 
-    async def _send(self, opened: OpenedMessage, attempt_id: UUID, relay: Relay, signatures: Signatures) -> None:
+    async def _send(self, opened: OpenedMessage, attempt_id: UUID, route: Route, signatures: Signatures) -> None:
         done = asyncio.Event()
         renewing = asyncio.create_task(self._renew(opened.id, attempt_id, done))
         try:
-            attempt = await self._attempt(opened, relay, signatures)
+            attempt = await self._attempt(opened, route.relay, signatures)
             closing = settle_message(opened, attempt, self._backoff, random.random)
+            if closing.delay_seconds is not None and not closing.counted and self._routes.has_other(route):
+                closing = replace(closing, delay_seconds=0.0)
             await self._close(opened, attempt_id, closing)
         finally:
             done.set()
@@ -290,7 +292,7 @@ class MessageBell:
         return True
 
 
-async def _relay(relays: Relays, organisation_id: UUID, relay_id: UUID | None) -> Relay:
+async def _relay(relays: RelayRecords, organisation_id: UUID, relay_id: UUID | None) -> Relay:
     try:
         relay = (
             await relays.default(organisation_id) if relay_id is None else await relays.get(organisation_id, relay_id)

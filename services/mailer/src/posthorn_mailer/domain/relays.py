@@ -12,6 +12,7 @@ from posthorn_mailer.domain.replies import Attempt, Stage
 
 MAX_CONNECTIONS = 200
 DEFAULT_CONNECTIONS = 10
+MAX_WEIGHT = 1000
 
 
 class TlsMode(StrEnum):
@@ -41,6 +42,7 @@ class Relay:
     messages_per_second: float | None
     from_email: str | None
     is_default: bool
+    weight: int
     version: int
     created_at: datetime
     updated_at: datetime

@@ -108,7 +108,7 @@ class CampaignRequest(RequestModel):
     from_name: SingleLine = Field(examples=["Lighthouse Books"])
     from_email: EmailAddress
     reply_to: EmailAddress | None = None
-    relay_id: UUID | None = Field(default=None, description="null: the organisation's default relay.")
+    relay_id: UUID | None = Field(default=None, description="null: the organisation's relays, by weight.")
     track_opens: bool = True
     track_clicks: bool = True
 

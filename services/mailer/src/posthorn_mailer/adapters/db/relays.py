@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -19,7 +20,7 @@ from posthorn_mailer.domain.relays import Relay, TlsMode, password_purpose
 _FIELDS = tuple(field.name for field in dataclasses.fields(Relay))
 _COLUMNS = [relays.c[name] for name in _FIELDS]
 _KEPT_SECONDS = 2.0
-_KEPT_RELAYS = 1000
+_KEPT_ORGANISATIONS = 1000
 
 
 class SqlRelays:
@@ -109,18 +110,22 @@ class SqlRelayDirectory:
     def __init__(self, engine: AsyncEngine, box: SecretBox) -> None:
         self._engine = engine
         self._box = box
-        self._kept: dict[tuple[UUID, UUID | None], tuple[float, Relay | None]] = {}
+        self._kept: dict[UUID, tuple[float, Sequence[Relay]]] = {}
 
     async def get(self, organisation_id: UUID, relay_id: UUID) -> Relay:
         """Return a relay of the organisation. Raises RelayNotFound."""
-        relay = await self._lookup(organisation_id, relay_id)
+        relay = await self._find(organisation_id, lambda relay: relay.id == relay_id)
         if relay is None:
             raise RelayNotFound
         return relay
 
     async def default(self, organisation_id: UUID) -> Relay | None:
         """Return the organisation's default relay."""
-        return await self._lookup(organisation_id, None)
+        return await self._find(organisation_id, lambda relay: relay.is_default)
+
+    async def of(self, organisation_id: UUID) -> Sequence[Relay]:
+        """Return all relays of the organisation."""
+        return self._remembered(organisation_id) or await self._read(organisation_id)
 
     async def password(self, relay: Relay) -> str | None:
         """Return the relay's password. Raises SecretUnreadable if it was sealed with another key."""
@@ -131,21 +136,22 @@ class SqlRelayDirectory:
             sealed = await connection.scalar(query)
         return None if sealed is None else self._box.open(sealed, purpose=password_purpose(relay.id)).decode()
 
-    async def _lookup(self, organisation_id: UUID, relay_id: UUID | None) -> Relay | None:
-        key = (organisation_id, relay_id)
-        kept = self._kept.get(key)
-        if kept is not None and time.monotonic() - kept[0] < _KEPT_SECONDS:
-            return kept[1]
+    async def _find(self, organisation_id: UUID, wanted: Callable[[Relay], bool]) -> Relay | None:
+        # One that is missing may have been added a moment ago.
+        known = next(filter(wanted, self._remembered(organisation_id)), None)
+        return known or next(filter(wanted, await self._read(organisation_id)), None)
+
+    def _remembered(self, organisation_id: UUID) -> Sequence[Relay]:
+        kept = self._kept.get(organisation_id)
+        return kept[1] if kept is not None and time.monotonic() - kept[0] < _KEPT_SECONDS else ()
+
+    async def _read(self, organisation_id: UUID) -> Sequence[Relay]:
         async with self._engine.connect() as connection:
-            if relay_id is None:
-                relay = await default_relay(connection, organisation_id)
-            else:
-                relay = await _find(connection, organisation_id, relay_id)
-        if len(self._kept) >= _KEPT_RELAYS:
+            found = [_relay(row) for row in (await connection.execute(_select(organisation_id))).mappings()]
+        if len(self._kept) >= _KEPT_ORGANISATIONS:
             self._kept.clear()
-        if relay is not None:  # one that is missing may be added at any moment
-            self._kept[key] = (time.monotonic(), relay)
-        return relay
+        self._kept[organisation_id] = (time.monotonic(), found)
+        return found
 
 
 async def get_relay(connection: AsyncConnection, organisation_id: UUID, relay_id: UUID) -> Relay:

@@ -115,11 +115,13 @@ relays = sa.Table(
     sa.Column("messages_per_second", sa.Double),
     sa.Column("from_email", sa.Text),
     sa.Column("is_default", sa.Boolean, nullable=False),
+    sa.Column("weight", sa.Integer, nullable=False, server_default="0"),
     sa.Column("version", sa.Integer, nullable=False),
     sa.Column("created_at", _time, nullable=False),
     sa.Column("updated_at", _time, nullable=False),
     sa.Column("deleted_at", _time),
     sa.CheckConstraint("tls IN ('none', 'starttls', 'implicit')", name="tls"),
+    sa.CheckConstraint("weight BETWEEN 0 AND 1000", name="weight"),
     sa.Index(None, "organisation_id", "id"),
     sa.Index(
         "uq_relays_default",

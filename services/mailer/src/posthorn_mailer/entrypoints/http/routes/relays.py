@@ -20,7 +20,15 @@ from posthorn_common.tokens import Principal
 from posthorn_contracts.permissions import Permission
 from posthorn_mailer.app.managing_relays import NewRelay
 from posthorn_mailer.bootstrap import Container
-from posthorn_mailer.domain.relays import DEFAULT_CONNECTIONS, MAX_CONNECTIONS, Relay, RelayHealth, RelayState, TlsMode
+from posthorn_mailer.domain.relays import (
+    DEFAULT_CONNECTIONS,
+    MAX_CONNECTIONS,
+    MAX_WEIGHT,
+    Relay,
+    RelayHealth,
+    RelayState,
+    TlsMode,
+)
 from posthorn_mailer.entrypoints.http.deps import Services
 
 router = APIRouter(tags=["relays"])
@@ -55,6 +63,18 @@ Connections = Annotated[
 ]
 Rate = Annotated[float, Field(ge=0.01, le=100_000, description="Over all workers; null: as fast as it goes.")]
 
+Weight = Annotated[
+    int,
+    Field(
+        ge=0,
+        le=MAX_WEIGHT,
+        description="The relay's share of campaigns that name no relay, compared with the weights of the others. With "
+        "0 it takes such mail only while no relay with a weight can be used, the default relay before others; so the "
+        "default relay takes all where no relay has a weight. Campaigns and messages that name a relay wait for it. "
+        "Messages that name none go through the default relay, and through others while it cannot be used.",
+    ),
+]
+
 
 class RelayRequest(RequestModel):
     name: SingleLine
@@ -68,6 +88,7 @@ class RelayRequest(RequestModel):
     messages_per_second: Rate | None = None
     from_email: EmailAddress | None = Field(default=None, description="Sender of messages that name none.")
     is_default: bool = Field(default=False, description="The first relay always is.")
+    weight: Weight = 0
 
 
 class RelayChanges(RequestModel):
@@ -85,6 +106,7 @@ class RelayChanges(RequestModel):
     messages_per_second: Rate | None = None
     from_email: EmailAddress | None = None
     is_default: bool = Field(default_factory=bool)
+    weight: Weight = Field(default_factory=int)
 
 
 class RelayHealthAnswer(BaseModel):
@@ -116,6 +138,7 @@ class RelayAnswer(BaseModel):
     messages_per_second: float | None
     from_email: str | None
     is_default: bool
+    weight: int
     version: int
     created_at: AwareDatetime
     updated_at: AwareDatetime
