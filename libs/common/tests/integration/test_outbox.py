@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import asyncpg
@@ -82,6 +83,20 @@ async def test_an_event_is_published_if_and_only_if_its_transaction_commits(engi
     await eventually(lambda: marker.id in bus.published)
     assert bus.published == [committed.id, marker.id]
     assert await rows(engine) == []
+
+
+async def test_events_occur_by_the_database_s_clock(engine):
+    event = an_event()
+    ahead = event.model_copy(update={"occurred_at": datetime.now(UTC) + timedelta(hours=1)})
+    async with engine.begin() as connection:
+        before = await connection.scalar(sa.text("SELECT clock_timestamp()"))
+        await Outbox().add(connection, ahead)
+        body = await connection.scalar(sa.text("SELECT body FROM outbox WHERE id = :id"), {"id": event.id})
+        after = await connection.scalar(sa.text("SELECT clock_timestamp()"))
+    assert before <= SessionRevoked.model_validate_json(body).occurred_at <= after
+    assert SessionRevoked.model_validate_json(body).model_dump(exclude={"occurred_at"}) == event.model_dump(
+        exclude={"occurred_at"}
+    )
 
 
 async def test_a_commit_wakes_the_relay(engine, run_relay, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -17,6 +18,7 @@ from posthorn_campaigns.bootstrap import Container, bootstrap
 from posthorn_campaigns.entrypoints.roles import schedule
 from posthorn_campaigns.settings import Settings
 from posthorn_common.http.app import ONE_MEBIBYTE
+from posthorn_common.testing import FakeClock
 from posthorn_contracts.campaigns.internal_v1 import AudiencePage, CampaignContent, CampaignLinks
 
 from .campaign_support import Office, event_types_about, events_about
@@ -269,3 +271,34 @@ async def test_the_largest_template_can_be_sent(office: Office, container: Conta
     campaign = await office.a_started_campaign(container, template_id=template["id"])
     events = await events_about(container, campaign)
     assert len(events[-1][1]["links"]) == 1000, "links beyond the thousandth are not tracked"
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+async def test_campaigns_start_at_the_database_s_time_whatever_the_clocks_of_our_machines_say(
+    office: Office, container: Container, settings: Settings, hours: int
+) -> None:
+    wrong = FakeClock(datetime.now(UTC) + timedelta(hours=hours))
+    now, soon, later = [await office.a_campaign() for _ in range(3)]
+    await office.act(now, "send")
+    async with bootstrap(settings, clock=wrong) as other:
+        in_half_an_hour = datetime.now(UTC) + timedelta(minutes=30)
+        await other.running_campaigns.schedule(office.organisation_id, UUID(soon["id"]), in_half_an_hour)
+        await other.starting_campaigns.start_due_campaigns()
+        assert (await office.campaign(now))["status"] == "sending", "neither late nor overdue"
+        assert (await office.campaign(soon))["status"] == "scheduled"
+        await other.running_campaigns.pause(office.organisation_id, UUID(now["id"]))
+        await other.running_campaigns.schedule(office.organisation_id, UUID(later["id"]), None)
+    await container.starting_campaigns.start_due_campaigns()
+    assert (await office.campaign(later))["status"] == "sending"
+    await office.act(now, "resume")
+    times = await _times_of_events(container, now)
+    assert len(times) == 4
+    assert times == sorted(times), "the mailer obeys the order that was given last"
+
+
+async def _times_of_events(container: Container, campaign: Any) -> list[str]:
+    """Return when the events about a campaign occurred, in the order in which they came about."""
+    query = sa.text("SELECT body FROM outbox WHERE body LIKE :about ORDER BY created_at")
+    async with container.engine.connect() as connection:
+        bodies = await connection.scalars(query, {"about": f"%{campaign['id']}%"})
+        return [json.loads(body)["occurred_at"] for body in bodies]

@@ -12,6 +12,7 @@ NOTIFY_CHANNEL = "posthorn_outbox"
 INSERT_SQL = "INSERT INTO outbox (id, event_type, body) VALUES ($1, $2, $3)"
 """For code that speaks asyncpg: `event.id`, `event.type`, `event.model_dump_json()`. Relays see it within a second."""
 
+_NOW = sa.select(sa.func.clock_timestamp())
 # For statements; a service's own MetaData has the full definition, under the same name.
 _OUTBOX = sa.table("outbox", sa.column("id", sa.Uuid), sa.column("event_type"), sa.column("body"))
 _ADD = sa.insert(_OUTBOX).returning(
@@ -44,7 +45,11 @@ class Outbox:
     async def add(self, session: AsyncSession | AsyncConnection, event: Event, *, written: str | None = None) -> None:
         """Store the event in the caller's transaction; it is published after the commit, or never.
 
-        `written` is the event as JSON, from somebody who has it or makes it quicker.
+        It occurs now by the database's clock: events about one thing are compared by time, and may come from machines
+        whose clocks differ. `written` is the event as JSON, from somebody who makes it quicker; it keeps its time.
         """
-        values = {"id": event.id, "event_type": event.type, "body": written or event.model_dump_json()}
+        if written is None:
+            now = (await session.execute(_NOW)).scalar_one()
+            written = event.model_copy(update={"occurred_at": now}).model_dump_json()
+        values = {"id": event.id, "event_type": event.type, "body": written}
         await session.execute(_ADD.values(**values))

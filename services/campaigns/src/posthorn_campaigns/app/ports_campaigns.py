@@ -68,8 +68,12 @@ class Campaigns(Protocol):
         """Raises StaleCampaign as `save` does."""
         ...
 
-    async def claim_due(self, now: datetime, besides: Collection[UUID]) -> Campaign | None:
+    async def claim_due(self, besides: Collection[UUID]) -> Campaign | None:
         """Return the scheduled campaign that is due longest, locked; others skip it until the transaction ends."""
+        ...
+
+    async def now(self) -> datetime:
+        """Return the database's time, by which campaigns are scheduled and start, whatever our machines' clocks say."""
         ...
 
     async def is_scheduled_with(self, template_id: UUID) -> bool:

@@ -39,9 +39,9 @@ class RunningCampaigns:
 
         Raises ScheduleInvalid, NoSuchReference.
         """
-        now = self._clock.now()
         async with self._new_unit_of_work() as uow:
             campaign = await uow.campaigns.get(organisation_id, campaign_id, lock=True)
+            now = await uow.campaigns.now()
             scheduled = campaign.schedule(at or now, now)
             await check_references(uow, scheduled)
             saved = await uow.campaigns.save(scheduled, now)
@@ -87,9 +87,9 @@ class RunningCampaigns:
         *,
         tells: type[Event],
     ) -> Campaign:
-        now = self._clock.now()
         async with self._new_unit_of_work() as uow:
             campaign = await uow.campaigns.get(organisation_id, campaign_id, lock=True)
+            now = await uow.campaigns.now()
             saved = await uow.campaigns.save(move(campaign, now), now)
             data = CampaignRef(campaign_id=saved.id)
             await uow.publish(event(tells, saved.id, organisation_id, data, self._clock))

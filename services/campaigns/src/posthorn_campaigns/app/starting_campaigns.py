@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import structlog
@@ -58,7 +58,7 @@ class StartingCampaigns:
             claimed: Campaign | None = None
             try:
                 async with self._new_unit_of_work() as uow:
-                    claimed = await uow.campaigns.claim_due(self._clock.now(), in_trouble)
+                    claimed = await uow.campaigns.claim_due(in_trouble)
                     if claimed is None:
                         return handled
                     await self._start(uow, claimed)
@@ -70,9 +70,9 @@ class StartingCampaigns:
                 log.exception("campaign_not_started", campaign_id=str(claimed.id))
 
     async def _start(self, uow: UnitOfWork, campaign: Campaign) -> None:
-        now = self._clock.now()
+        now = await uow.campaigns.now()
         try:
-            template, content = await self._content(uow, campaign)
+            template, content = await self._content(uow, campaign, now)
         except CannotStart as reason:
             saved = await uow.campaigns.save(campaign.fail(str(reason), now), now)
             failed = CampaignCompletedData(campaign_id=saved.id, status="failed")
@@ -93,8 +93,10 @@ class StartingCampaigns:
         await uow.publish(event(CampaignStarted, saved.id, saved.organisation_id, data, self._clock))
         log.info("campaign_started", campaign_id=str(saved.id), links=len(content.links))
 
-    async def _content(self, uow: UnitOfWork, campaign: Campaign) -> tuple[StoredTemplate, MessageContent]:
-        self._check_not_overdue(campaign)
+    async def _content(
+        self, uow: UnitOfWork, campaign: Campaign, now: datetime
+    ) -> tuple[StoredTemplate, MessageContent]:
+        self._check_not_overdue(campaign, now)
         missing = await uow.lists.missing(campaign.organisation_id, campaign.list_ids)
         if set(missing) == set(campaign.list_ids):
             raise CannotStart("None of its lists exist any more.")
@@ -106,9 +108,9 @@ class StartingCampaigns:
         # Some milliseconds of computing; the lock on the campaign keeps other schedulers from doing the same.
         return template, await asyncio.to_thread(self._prepare, campaign, template, samples)
 
-    def _check_not_overdue(self, campaign: Campaign) -> None:
+    def _check_not_overdue(self, campaign: Campaign, now: datetime) -> None:
         due = campaign.scheduled_at
-        if due is not None and self._clock.now() - due > self._overdue_after:
+        if due is not None and now - due > self._overdue_after:
             raise CannotStart(
                 f"It was due at {due:%Y-%m-%d %H:%M} UTC, but nothing could be started for longer than "
                 f"{self._overdue_after.total_seconds() / 3600:g} hours. Duplicate it to send it now."

@@ -93,13 +93,13 @@ class SqlCampaigns:
         if (await self._connection.execute(deletion)).rowcount != 1:
             raise StaleCampaign
 
-    async def claim_due(self, now: datetime, besides: Collection[UUID]) -> Campaign | None:
+    async def claim_due(self, besides: Collection[UUID]) -> Campaign | None:
         """Return the scheduled campaign that is due longest, locked; skips those that others have claimed."""
         query = (
             sa.select(campaigns)
             .where(
                 campaigns.c.status == CampaignStatus.SCHEDULED,
-                campaigns.c.scheduled_at <= now,
+                campaigns.c.scheduled_at <= sa.func.clock_timestamp(),
                 campaigns.c.id.not_in(besides),
             )
             .order_by(campaigns.c.scheduled_at, campaigns.c.id)
@@ -108,6 +108,11 @@ class SqlCampaigns:
         )
         row = (await self._connection.execute(query)).one_or_none()
         return None if row is None else _campaign(row)
+
+    async def now(self) -> datetime:
+        """Return the database's time."""
+        now: datetime = (await self._connection.execute(sa.select(sa.func.clock_timestamp()))).scalar_one()
+        return now
 
     async def is_scheduled_with(self, template_id: UUID) -> bool:
         """Whether a scheduled campaign uses the template."""
