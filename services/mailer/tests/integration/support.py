@@ -17,6 +17,7 @@ from fastapi import Depends, FastAPI, HTTPException
 
 from posthorn_common.clock import SystemClock, new_id
 from posthorn_common.http.identity import Identity, internal_caller
+from posthorn_common.http.problems import install_problem_handlers
 from posthorn_contracts.campaigns.internal_v1 import AudienceMember, AudiencePage, CampaignContent
 from posthorn_contracts.envelope import EVENTS, Event
 from posthorn_contracts.mailer.v1 import DeliveriesRecorded, DeliveryRecord
@@ -58,6 +59,7 @@ class CampaignsService:
         self.calls: list[str] = []
         self.broken_after_pages: int | None = None
         self._app = FastAPI()
+        install_problem_handlers(self._app, {})
         self._app.state.identity = identity
         self._app.get("/internal/campaigns/{id_}/content")(self._content)
         self._app.get("/internal/campaigns/{id_}/audience")(self._audience)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from posthorn_common.clock import new_id
 from posthorn_common.errors import TransientError
+from posthorn_common.testing import FakeClock
 from posthorn_contracts.campaigns.internal_v1 import AudienceMember
 from posthorn_contracts.mailer.v1 import SendDrained, SendFailed, SendPlanned
 from posthorn_mailer.adapters.db.tables import batches, deliveries, sends
 from posthorn_mailer.app import planning
+from posthorn_mailer.bootstrap import bootstrap
 
 from .support import CampaignsService, Office, members
 
@@ -42,6 +45,20 @@ async def test_planning_that_broke_resumes_after_its_last_page(office: Office, c
     spans = [(row.first_number, row.last_number) for row in await office.rows(batches, campaign_id)]
     assert sorted(number for first, last in spans for number in range(first, last + 1)) == list(range(1, 91))
     assert campaigns.calls.count("content") == 1
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+async def test_a_planner_whose_clock_is_wrong_leaves_the_send_to_others(office: Office, hours: int) -> None:
+    await office.add_relay(PORT)
+    campaign_id = office.add_campaign(members(3))
+    await office.start(campaign_id)
+    wrong = FakeClock(datetime.now(UTC) + timedelta(hours=hours))
+    async with bootstrap(office.container.settings, clock=wrong) as other:
+        with pytest.raises(TransientError, match="does not accept our token"):
+            await other.planning.plan_next()
+    assert await office.events(SendFailed) == []
+    await office.container.planning.plan_next()
+    assert len(await office.rows(deliveries, campaign_id)) == 3
 
 
 async def test_large_recipients_are_pulled_a_few_at_a_time(

@@ -13,6 +13,7 @@ from posthorn_common.errors import TransientError
 from posthorn_common.tokens import ServiceTokens
 
 Answer = TypeVar("Answer", bound=BaseModel)
+_NOT_ACCEPTED = "invalid_token"
 
 
 class InternalCallFailed(Exception):
@@ -42,7 +43,10 @@ class InternalClient:
         await self._client.aclose()
 
     async def get(self, path: str, answer: type[Answer], *, params: dict[str, Any] | None = None) -> Answer:
-        """GET `path`. Raises TransientError when the service is away, InternalCallFailed when it refuses."""
+        """GET `path`.
+
+        Raises TransientError when it is away, or does not accept our token; InternalCallFailed when it refuses.
+        """
         return answer.model_validate_json(await self._call("GET", path, params=params))
 
     async def post(self, path: str, body: BaseModel, answer: type[Answer]) -> Answer:
@@ -68,7 +72,11 @@ class InternalClient:
         if response.status_code >= 500 or response.status_code == 429:
             raise TransientError(f"{self._service} answered {response.status_code}")
         if response.status_code >= 400:
-            raise InternalCallFailed(self._service, response.status_code, *_code_and_detail(response))
+            code, detail = _code_and_detail(response)
+            if code == _NOT_ACCEPTED:
+                # Our clock or our secret is wrong. That says nothing about what we have asked for.
+                raise TransientError(f"{self._service} does not accept our token")
+            raise InternalCallFailed(self._service, response.status_code, code, detail)
         return response.content
 
     def _headers(self) -> dict[str, str]:

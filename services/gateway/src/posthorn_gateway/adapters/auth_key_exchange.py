@@ -25,8 +25,8 @@ class AuthKeyExchange:
         try:
             answer = await self._auth.post("/internal/api-keys/exchange", request, ApiKeyExchangeAnswer)
         except InternalCallFailed as error:
-            # Anything else, such as a service token that auth does not accept, is not the caller's fault.
-            if error.status in _VOID and error.code != "invalid_token":
+            if error.status in _VOID:
                 raise InvalidToken("API key void") from error
+            # Anything else is not the caller's fault.
             raise TransientError(str(error)) from error
         return ExchangedKey(answer.access_token, answer.expires_in, UUID(answer.api_key_id))
