@@ -9,6 +9,7 @@ import shutil
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -19,7 +20,7 @@ from posthorn_local.testing.counting_relay.client import CountingRelay
 from posthorn_local.testing.counting_relay.faults import Fault
 
 from .report import Report
-from .support import ROLES, SETTINGS, Account, Fleet, Flight, launched, open_account
+from .support import ROLES, SETTINGS, Account, Conditions, Fleet, Flight, launched, open_account
 
 _RECIPIENTS = int(os.environ.get("POSTHORN_CHAOS_RECIPIENTS", "3000"))
 _KEPT = STATE / "chaos"
@@ -78,17 +79,17 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Generator[Fleet]:
         stack.reset(lambda _line: None)
 
 
-NewAccount = Callable[[], Account]
+NewAccount = Callable[..., Account]
 
 
 @pytest.fixture(scope="session")
 def new_account(fleet: Fleet) -> NewAccount:
     """Make an organisation with as many contacts as a campaign is to have."""
 
-    def make() -> Account:
+    def make(recipients: int = _RECIPIENTS) -> Account:
         with ThreadPoolExecutor(max_workers=1) as executor:  # the calling thread may have a loop that runs
             url = fleet.stack.plan.urls["gateway"]
-            return executor.submit(asyncio.run, open_account(url, _RECIPIENTS)).result()
+            return executor.submit(asyncio.run, open_account(url, recipients)).result()
 
     return make
 
@@ -100,13 +101,16 @@ def account(new_account: NewAccount) -> Account:
 
 
 @pytest_asyncio.fixture
-async def launch(fleet: Fleet, account: Account, report: Report) -> AsyncGenerator[Launch]:
+async def launch(fleet: Fleet, request: pytest.FixtureRequest, report: Report) -> AsyncGenerator[Launch]:
     """Send a campaign: `launch("what goes wrong", faults of the relay)`."""
     async with contextlib.AsyncExitStack() as flights:
 
         async def start(
-            fault: str, faults: Sequence[Fault] = (), *, by: Account = account, lasting: float = 0.0
+            fault: str, faults: Sequence[Fault] = (), *, by: Account | None = None, **conditions: Any
         ) -> Flight:
-            return await flights.enter_async_context(launched(fault, fleet, by, report, faults, lasting))
+            account = by or request.getfixturevalue("account")
+            return await flights.enter_async_context(
+                launched(fault, fleet, account, report, Conditions(faults, **conditions))
+            )
 
         yield start

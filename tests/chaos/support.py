@@ -6,25 +6,31 @@ import asyncio
 import contextlib
 import csv
 import io
+import logging
 import re
 import signal
+import sys
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import httpx
 
 from posthorn_common.messaging import list_dead_letters
 from posthorn_local.client import ApiClient, ApiProblem, Json
+from posthorn_local.ports import free_ports
 from posthorn_local.stack import Stack
-from posthorn_local.supervisor import ManagedProcess
+from posthorn_local.supervisor import ManagedProcess, stop_all
 from posthorn_local.testing import product
 from posthorn_local.testing.counting_relay.client import CountingRelay, Records
 from posthorn_local.testing.counting_relay.faults import Fault
 
 from .report import Figures, Report
+
+log = logging.getLogger(__name__)
 
 WORKERS = 3
 CONNECTIONS = 10
@@ -72,11 +78,11 @@ class Fleet:
         self.relay = relay
         self.workers: list[ManagedProcess] = []
 
-    def complete(self) -> None:
-        """Start whatever does not run."""
+    def complete(self, *, workers: int = WORKERS) -> None:
+        """Start whatever does not run; `workers` is how many there are to be at least."""
         self.stack.up(lambda _line: None)
         self.workers = self.alive()
-        if missing := WORKERS - len(self.workers):
+        if (missing := workers - len(self.workers)) > 0:
             self.workers += self.stack.start_workers(missing)
 
     def alive(self) -> list[ManagedProcess]:
@@ -86,6 +92,18 @@ class Fleet:
     def service(self, name: str) -> ManagedProcess:
         """Return the process of a service."""
         return self.stack.plan.service(name)
+
+    def odd_worker(self) -> ManagedProcess:
+        """Return a worker that is not one of ours yet, for tests to run in their own way (see `through`)."""
+        (port,) = free_ports(1)
+        return self.stack.plan.worker(0, port)
+
+    def start_odd_worker(self, worker: ManagedProcess, *, others: int) -> None:
+        """Run it beside so many others; returns when it is at work."""
+        self.complete(workers=others)
+        stop_all(self.workers[others:])
+        worker.start()
+        worker.wait_until(lambda: bool(worker.listening_ports()), seconds=_READY_SECONDS)
 
     async def start_service(self, name: str) -> None:
         """Start a service that was killed."""
@@ -116,6 +134,14 @@ class Fleet:
         running = process.process()
         assert running is not None
         running.send_signal(number)
+
+
+def through(
+    program: str, service: str, argument: str, like: ManagedProcess, settings: Mapping[str, str] | None = None
+) -> ManagedProcess:
+    """Return a process in place of the one that it is like, run by a program of this folder, with other settings."""
+    command = (sys.executable, "-P", str(Path(__file__).with_name(program)), service, argument, *like.command[1:])
+    return replace(like, command=command, environment={**like.environment, **(settings or {})})
 
 
 @dataclass(frozen=True)
@@ -218,6 +244,15 @@ class Flight:
         await product.eventually(
             campaign, lambda now: now is not None and now["status"] == status, seconds=self.patience, pause=0.2
         )
+
+    async def send(self) -> None:
+        """Send it; whoever takes the order may die of it before it has answered."""
+        try:
+            await self.order("send")
+        except ApiProblem as problem:
+            if problem.status < 500:
+                raise
+            log.info("no answer to the order: %s", problem)
 
     async def order(self, verb: str) -> Json:
         """Pause, resume or cancel it."""
@@ -349,29 +384,42 @@ def _explained(address: str, states: dict[str, str], records: Records) -> bool:
     return state in _UNSENT or state == "ambiguous"
 
 
+@dataclass(frozen=True)
+class Conditions:
+    """Under which a campaign is launched.
+
+    The relay does `faults` wrong, and is so slow that the campaign takes `lasting` seconds at least. `prepare` sees to
+    it that the right processes run, from that moment on; without it, all do before. `connections` are those per worker.
+    """
+
+    faults: Sequence[Fault] = ()
+    lasting: float = 0.0
+    connections: int = CONNECTIONS
+    prepare: Callable[[], None] | None = None
+
+
 @contextlib.asynccontextmanager
 async def launched(
-    fault: str, fleet: Fleet, account: Account, report: Report, faults: Sequence[Fault], lasting: float
+    fault: str, fleet: Fleet, account: Account, report: Report, conditions: Conditions
 ) -> AsyncGenerator[Flight]:
-    """Send a campaign to the account's audience through a relay of its own.
-
-    The relay does `faults` wrong, and is so slow that the campaign takes `lasting` seconds at least.
-    """
-    await asyncio.to_thread(fleet.complete)
-    slowly = lasting * WORKERS * CONNECTIONS / len(account.addresses)
-    fleet.relay.follow(faults, delay_seconds=max(ANSWER_SECONDS, slowly))
+    """Send a campaign to the account's audience through a relay of its own."""
+    await asyncio.to_thread(fleet.complete, workers=0 if conditions.prepare else WORKERS)
+    slowly = conditions.lasting * WORKERS * CONNECTIONS / len(account.addresses)
+    fleet.relay.follow(conditions.faults, delay_seconds=max(ANSWER_SECONDS, slowly))
     fleet.relay.forget()
     async with ApiClient(fleet.stack.plan.urls["gateway"]) as api:
         await api.sign_in(account.email, account.password)
-        relay = await product.add_relay(api, fleet.relay.smtp_port, connections=CONNECTIONS)
+        relay = await product.add_relay(api, fleet.relay.smtp_port, connections=conditions.connections)
         campaign = await product.add_campaign(
             api, fault, template_id=account.template_id, list_id=account.list_id, relay_id=relay["id"]
         )
         flight = Flight(fault, fleet, report, api, account.addresses, campaign["id"])
         try:
-            await flight.order("send")
+            if conditions.prepare is not None:
+                await asyncio.to_thread(conditions.prepare)
+            await flight.send()
             yield flight
         finally:
-            await asyncio.to_thread(fleet.complete)
+            await asyncio.to_thread(fleet.complete, workers=1)
             fleet.relay.follow()
             await flight.abandon()

@@ -111,10 +111,10 @@ class Stack:
         addresses |= {process.name: "" for process in self._workers()}
         return [self._program_status(name, address) for name, address in addresses.items()]
 
-    def start_service(self, name: str) -> None:
-        """Start a service that has ended; returns when it is ready."""
+    def start_service(self, name: str, instead: ManagedProcess | None = None) -> None:
+        """Start a service that has ended, or what tests run `instead` of it; returns when it is ready."""
         plan = self.plan
-        process = plan.service(name)
+        process = instead or plan.service(name)
         process.start()
         _wait_ready(process, service_url(plan.ports, name))
 
