@@ -13,7 +13,7 @@ from uuid import UUID
 import aio_pika
 import sqlalchemy as sa
 import uvicorn
-from fastapi import Depends, FastAPI, HTTPException
+from fastapi import Depends, FastAPI, HTTPException, Response
 
 from posthorn_common.clock import SystemClock, new_id
 from posthorn_common.http.identity import Identity, internal_caller
@@ -56,13 +56,16 @@ class CampaignsService:
         self.port = free_ports(1)[0]
         self.contents: dict[UUID, CampaignContent] = {}
         self.audiences: dict[UUID, list[AudienceMember]] = {}
+        self.answering = asyncio.Event()
+        self.answering.set()
+        self.audience_instead: bytes | None = None
         self.calls: list[str] = []
         self.broken_after_pages: int | None = None
         self._app = FastAPI()
         install_problem_handlers(self._app, {})
         self._app.state.identity = identity
         self._app.get("/internal/campaigns/{id_}/content")(self._content)
-        self._app.get("/internal/campaigns/{id_}/audience")(self._audience)
+        self._app.get("/internal/campaigns/{id_}/audience", response_model=AudiencePage)(self._audience)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
@@ -86,11 +89,14 @@ class CampaignsService:
 
     async def _audience(
         self, id_: UUID, caller: Annotated[str, Depends(internal_caller)], limit: int, cursor: str | None = None
-    ) -> AudiencePage:
+    ) -> AudiencePage | Response:
         assert caller == "mailer"
         self.calls.append("audience")
         if self.broken_after_pages is not None and self.calls.count("audience") > self.broken_after_pages:
             raise HTTPException(503)
+        await self.answering.wait()
+        if self.audience_instead is not None:
+            return Response(self.audience_instead, media_type="application/json")
         start = int(cursor or 0)
         members = self.audiences[id_]
         following = start + limit

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -17,7 +18,7 @@ from posthorn_mailer.adapters.db.tables import batches, deliveries, sends
 from posthorn_mailer.app import planning
 from posthorn_mailer.bootstrap import bootstrap
 
-from .support import CampaignsService, Office, members
+from .support import CampaignsService, Office, eventually, members
 
 pytestmark = pytest.mark.integration
 PORT = 1  # nothing is sent here
@@ -87,6 +88,65 @@ async def test_planning_that_was_killed_is_taken_over_when_its_lease_is_over(
     await office.execute("UPDATE sends SET plan_until = now()")
     await office.container.planning.plan_send(campaign_id)
     assert len(await office.rows(deliveries, campaign_id)) == 40
+
+
+async def test_a_planner_that_waits_for_the_audience_keeps_its_lease(
+    office: Office, campaigns: CampaignsService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planning, "_RENEW_SECONDS", 0.02)
+    await office.add_relay(PORT)
+    campaign_id = office.add_campaign(members(3))
+    await office.start(campaign_id)
+    campaigns.answering.clear()
+    planner = asyncio.create_task(office.container.planning.plan_send(campaign_id))
+    seen: set[Any] = set()
+
+    async def renewed_twice() -> bool:
+        (row,) = await office.rows(sends, campaign_id)
+        seen.add(row.plan_until)
+        return len(seen - {None}) >= 3
+
+    await eventually(renewed_twice)
+    campaigns.answering.set()
+    await planner
+    (row,) = await office.rows(sends, campaign_id)
+    assert (row.plan_until, row.audience) == (None, 3)
+
+
+async def test_every_merge_field_is_stored_as_it_came(office: Office) -> None:
+    fields = {
+        "first_name": 'tab\t, line\r\n, back\\slash \\. \\N and "quotes"',
+        "last_name": "Ⅸ \U0001f4ee",
+        "none": None,
+    }
+    audience = [AudienceMember(contact_id=new_id(), email="o'neill+a\\b@bücher.example", fields=fields)]
+    campaign_id = await office.plan(audience, port=PORT)
+    (row,) = await office.rows(deliveries, campaign_id)
+    assert json.loads(row.fields) == fields
+    assert (row.email, row.domain) == ("o'neill+a\\b@bücher.example", "bücher.example")
+
+
+_MEMBER = b'{"contact_id": "0199c0de-0000-7000-8000-000000000001", "email": "a@example.com", "fields": {}}'
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        b"<html>",
+        b"[]",
+        b'{"members": [{}], "next_cursor": null}',
+        b'{"members": [' + _MEMBER.replace(b"{}", b"null") + b'], "next_cursor": null}',
+        b'{"members": [' + _MEMBER.replace(b'"a@example.com"', b"7") + b'], "next_cursor": null}',
+        b'{"members": [' + _MEMBER + b'], "next_cursor": 7}',
+        b'{"members": [' + _MEMBER + b"]}",
+    ],
+)
+async def test_an_audience_that_cannot_be_read_fails_the_send(
+    office: Office, campaigns: CampaignsService, page: bytes
+) -> None:
+    await office.add_relay(PORT)
+    campaigns.audience_instead = page
+    assert "cannot be read" in await _fails(office, office.add_campaign([]))
 
 
 async def test_two_planners_write_everybody_once(office: Office) -> None:

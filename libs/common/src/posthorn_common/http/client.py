@@ -47,7 +47,11 @@ class InternalClient:
 
         Raises TransientError when it is away, or does not accept our token; InternalCallFailed when it refuses.
         """
-        return answer.model_validate_json(await self._call("GET", path, params=params))
+        return answer.model_validate_json(await self.get_body(path, params=params))
+
+    async def get_body(self, path: str, *, params: dict[str, Any] | None = None) -> bytes:
+        """GET `path` for an answer too large to be validated field by field. Raises as `get` does."""
+        return await self._call("GET", path, params=params)
 
     async def post(self, path: str, body: BaseModel, answer: type[Answer]) -> Answer:
         """POST `body` to an idempotent route. Raises as `get` does."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
+import orjson
+
 from posthorn_common.http.client import InternalCallFailed, InternalClient
-from posthorn_contracts.campaigns.internal_v1 import AudiencePage, CampaignContent
-from posthorn_mailer.app.ports_planning import ContentRefused
+from posthorn_contracts.campaigns.internal_v1 import CampaignContent
+from posthorn_mailer.app.ports_planning import ContentRefused, RecipientPage
 
 
 class HttpCampaignsClient:
@@ -23,12 +25,33 @@ class HttpCampaignsClient:
         except InternalCallFailed as error:
             raise ContentRefused(f"The campaign's content cannot be had: {error}.") from error
 
-    async def audience(self, campaign_id: UUID, cursor: str | None, limit: int) -> AudiencePage:
+    async def audience(self, campaign_id: UUID, cursor: str | None, limit: int) -> RecipientPage:
         """Return a page of recipients."""
         query: dict[str, Any] = {"limit": limit}
         if cursor is not None:
             query["cursor"] = cursor
         try:
-            return await self._client.get(f"/internal/campaigns/{campaign_id}/audience", AudiencePage, params=query)
+            body = await self._client.get_body(f"/internal/campaigns/{campaign_id}/audience", params=query)
         except InternalCallFailed as error:
             raise ContentRefused(f"The campaign's audience cannot be had: {error}.") from error
+        try:
+            return _read(body)
+        except (KeyError, TypeError, ValueError) as error:
+            # Only the kind: the text may quote a recipient.
+            raise ContentRefused(f"The campaign's audience cannot be read ({type(error).__name__}).") from None
+
+
+def _read(body: bytes) -> RecipientPage:
+    """Return the page that `body` holds as the contract's AudiencePage, at a tenth of the price of a model.
+
+    Raises KeyError, TypeError or ValueError where it does not.
+    """
+    page = orjson.loads(body)
+    members, next_cursor = page["members"], page["next_cursor"]
+    contact_ids = [member["contact_id"] for member in members]
+    emails = [member["email"] for member in members]
+    fields = [member["fields"] for member in members]
+    of_wrong_type = {*map(type, contact_ids), *map(type, emails)} - {str} or set(map(type, fields)) - {dict}
+    if of_wrong_type or not isinstance(next_cursor, str | None):
+        raise TypeError
+    return RecipientPage(contact_ids, emails, [orjson.dumps(each).decode() for each in fields], next_cursor)

@@ -7,7 +7,9 @@ is being planned.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -15,12 +17,12 @@ import structlog
 
 from posthorn_common.clock import Clock, new_id
 from posthorn_common.events import event
-from posthorn_contracts.campaigns.internal_v1 import AudienceMember, AudiencePage
+from posthorn_common.loops import run_every
 from posthorn_contracts.mailer.v1 import SendFailed, SendFailedData, SendPlanned, SendPlannedData
 from posthorn_mailer.app.doorbell import Doorbell
 from posthorn_mailer.app.metrics import PLANNED
 from posthorn_mailer.app.ports_content import CompositionFailed, Printer
-from posthorn_mailer.app.ports_planning import CampaignsClient, ContentRefused
+from posthorn_mailer.app.ports_planning import CampaignsClient, ContentRefused, RecipientPage
 from posthorn_mailer.app.ports_sends import Batch, NewSendingUnitOfWork, PlanClaim
 from posthorn_mailer.app.ports_transport import Relays
 from posthorn_mailer.app.reporting import drain_if_done
@@ -29,8 +31,9 @@ from posthorn_mailer.domain.sends import Send
 
 log = structlog.get_logger(__name__)
 
-# Much longer than a page takes: the lease only keeps a second planner from working in vain.
-_LEASE_SECONDS = 60.0
+# The lease only keeps a second planner from working in vain; after a planner's death, planning waits for so long.
+_LEASE_SECONDS = 15.0
+_RENEW_SECONDS = 4.0
 # Recipients may have anything from a name to 64 KiB of merge fields, and a page has to fit into memory.
 _FIRST_PAGE = 500
 _PAGE_CHARACTERS = 16 * 1024 * 1024
@@ -91,9 +94,10 @@ class PlanningSends:
         if claim is None:
             return
         try:
-            if claim.content is None:
-                await self._prepare(claim)
-            await self._plan_pages(claim)
+            async with self._lease_kept(claim):
+                if claim.content is None:
+                    await self._prepare(claim)
+                await self._plan_pages(claim)
         except _CannotSend as error:
             await self._fail(claim.send, str(error))
         except BaseException:
@@ -122,48 +126,67 @@ class PlanningSends:
         except RelayNotFound as error:
             raise _CannotSend("The relay that the campaign should be sent through does not exist.") from error
 
+    @contextlib.asynccontextmanager
+    async def _lease_kept(self, claim: PlanClaim) -> AsyncGenerator[None]:
+        """Renew the lease meanwhile. Whether it is lost is for `advance_plan` to say."""
+        over = asyncio.Event()
+
+        async def renew() -> None:
+            async with self._new_unit_of_work() as uow:
+                await uow.sends.renew_plan(claim, _LEASE_SECONDS)
+
+        renewing = asyncio.create_task(run_every(_RENEW_SECONDS, renew, stop=over, name="renew_plan"))
+        try:
+            yield
+        finally:
+            over.set()
+            await renewing
+
     async def _plan_pages(self, claim: PlanClaim) -> None:
-        send, cursor = claim.send, claim.cursor
-        limit = min(_FIRST_PAGE, self._sizes.page)
-        while True:
-            page = await self._page(send, cursor, limit)
-            limit = max(1, min(self._sizes.page, _PAGE_CHARACTERS // _longest_fields(page)))
-            await self._reinstate(send.organisation_id, [member.email for member in page.members])
-            batches = await self._store_page(claim, page.members, page.next_cursor)
-            if batches is None:
-                log.info("planning_taken_over", send_id=str(send.id))
-                return
-            await self._doorbell.send_all(batches)
-            cursor = page.next_cursor
-            if cursor is None:
-                break
+        """Store page by page, while the next one is being fetched already."""
+        send, limit = claim.send, min(_FIRST_PAGE, self._sizes.page)
+        fetching = asyncio.create_task(self._page(send, claim.cursor, limit))
+        try:
+            while True:
+                page = await fetching
+                if page.next_cursor is not None:
+                    limit = max(1, min(self._sizes.page, _PAGE_CHARACTERS // _longest_fields(page)))
+                    fetching = asyncio.create_task(self._page(send, page.next_cursor, limit))
+                batches = await self._store_page(claim, page)
+                if batches is None:
+                    log.info("planning_taken_over", send_id=str(send.id))
+                    return
+                await self._doorbell.send_all(batches)
+                if page.next_cursor is None:
+                    break
+        finally:
+            fetching.cancel()
+            await asyncio.gather(fetching, return_exceptions=True)
         await drain_if_done(self._new_unit_of_work, send.id, self._clock)
 
-    async def _page(self, send: Send, cursor: str | None, limit: int) -> AudiencePage:
+    async def _page(self, send: Send, cursor: str | None, limit: int) -> RecipientPage:
         try:
-            return await self._campaigns.audience(send.id, cursor, limit)
+            page = await self._campaigns.audience(send.id, cursor, limit)
         except ContentRefused as error:
             if cursor is None:
                 raise _CannotSend(str(error)) from error
             raise  # some are sent already: keep trying, and let the failed job and the log tell
+        await self._reinstate(send.organisation_id, page.emails)
+        return page
 
-    async def _store_page(
-        self, claim: PlanClaim, members: Sequence[AudienceMember], cursor: str | None
-    ) -> list[Batch] | None:
-        send = claim.send
+    async def _store_page(self, claim: PlanClaim, page: RecipientPage) -> list[Batch] | None:
+        send, cursor = claim.send, page.next_cursor
         async with self._new_unit_of_work() as uow:
-            before = await uow.sends.advance_plan(
-                claim, planned=len(members), cursor=cursor, lease_seconds=_LEASE_SECONDS
-            )
+            before = await uow.sends.advance_plan(claim, planned=page.size, cursor=cursor, lease_seconds=_LEASE_SECONDS)
             if before is None:
                 return None
-            batches = self._batches(send, before, len(members))
-            await uow.deliveries.copy(send, before + 1, members)
+            batches = self._batches(send, before, page.size)
+            await uow.deliveries.copy(send, before + 1, page)
             await uow.batches.add(batches)
             if cursor is None:
-                data = SendPlannedData(campaign_id=send.id, audience=before + len(members))
+                data = SendPlannedData(campaign_id=send.id, audience=before + page.size)
                 await uow.publish(event(SendPlanned, send.id, send.organisation_id, data, self._clock))
-        PLANNED.inc(len(members))
+        PLANNED.inc(page.size)
         return batches
 
     def _batches(self, send: Send, before: int, count: int) -> list[Batch]:
@@ -189,5 +212,5 @@ class PlanningSends:
         log.warning("send_failed", send_id=str(send.id), reason=reason)
 
 
-def _longest_fields(page: AudiencePage) -> int:
-    return max((len(str(member.fields)) for member in page.members), default=1)
+def _longest_fields(page: RecipientPage) -> int:
+    return max(map(len, page.fields), default=1)

@@ -2,10 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
 
-from posthorn_contracts.campaigns.internal_v1 import AudiencePage, CampaignContent
+from posthorn_contracts.campaigns.internal_v1 import CampaignContent
+
+
+@dataclass(frozen=True, slots=True)
+class RecipientPage:
+    """One page of the audience, as columns: of millions, nothing is made that storing them does not need."""
+
+    contact_ids: Sequence[str]
+    """UUIDs as text; the database refuses what is none."""
+    emails: Sequence[str]
+    fields: Sequence[str]
+    """Each recipient's merge fields, as JSON."""
+    next_cursor: str | None
+    """None on the last page."""
+
+    @property
+    def size(self) -> int:
+        """How many recipients it has."""
+        return len(self.contact_ids)
 
 
 class CampaignsClient(Protocol):
@@ -15,7 +35,7 @@ class CampaignsClient(Protocol):
         """Raises ContentRefused when there is none, TransientError when campaigns is away."""
         ...
 
-    async def audience(self, campaign_id: UUID, cursor: str | None, limit: int) -> AudiencePage:
+    async def audience(self, campaign_id: UUID, cursor: str | None, limit: int) -> RecipientPage:
         """Raises as `content` does."""
         ...
 

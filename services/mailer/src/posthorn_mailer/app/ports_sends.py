@@ -9,9 +9,9 @@ from types import TracebackType
 from typing import NamedTuple, Protocol, Self
 from uuid import UUID
 
-from posthorn_contracts.campaigns.internal_v1 import AudienceMember
 from posthorn_contracts.envelope import Event
 from posthorn_mailer.app.ports_content import Recipient
+from posthorn_mailer.app.ports_planning import RecipientPage
 from posthorn_mailer.domain.deliveries import OPEN, Delivery, DeliveryState
 from posthorn_mailer.domain.sends import Send, SendStatus
 
@@ -91,6 +91,10 @@ class Sends(Protocol):
     async def content(self, send_id: UUID) -> str | None: ...
     async def claim_plan(self, send_id: UUID, lease_seconds: float) -> PlanClaim | None:
         """Lease the planning; None if it is over, not wanted, or leased by somebody else."""
+        ...
+
+    async def renew_plan(self, claim: PlanClaim, lease_seconds: float) -> None:
+        """Renew the lease, unless the planning is over or not ours any more."""
         ...
 
     async def release_plan(self, claim: PlanClaim) -> None:
@@ -218,7 +222,7 @@ class Batches(Protocol):
 class Deliveries(Protocol):
     """Stored deliveries."""
 
-    async def copy(self, send: Send, first_number: int, members: Sequence[AudienceMember]) -> None: ...
+    async def copy(self, send: Send, first_number: int, page: RecipientPage) -> None: ...
     async def recipients(self, batch: Batch) -> list[Recipient]:
         """Return what may be opened now, in order; of large recipients only the first ones."""
         ...

@@ -41,21 +41,16 @@ class SqlBatches:
         self._connection = connection
 
     async def add(self, added: Sequence[Batch]) -> None:
-        """Store new batches, ready to be sent."""
-        rows = [
-            {
-                "id": batch.id,
-                "send_id": batch.send_id,
-                "number": batch.number,
-                "first_number": batch.first,
-                "last_number": batch.last,
-                "state": "ready",
-                "counts": {DeliveryState.PENDING.value: batch.last - batch.first + 1},
-            }
-            for batch in added
-        ]
-        if rows:
-            await self._connection.execute(sa.insert(batches), rows)
+        """Store new batches of one send, ready to be sent."""
+        if not added:
+            return
+        values = {
+            "ids": [batch.id for batch in added],
+            "numbers": [batch.number for batch in added],
+            "firsts": [batch.first for batch in added],
+            "lasts": [batch.last for batch in added],
+        }
+        await self._connection.execute(_ADD, values | {"send": added[0].send_id})
 
     async def claim(self, batch_id: UUID | None, *, owner: str, lease_seconds: float) -> Batch | None:
         """Lease a due batch; without an id the first that nobody else is about to lease."""
@@ -199,6 +194,12 @@ def _holding(send_id: UUID, number: int) -> tuple[sa.ColumnElement[bool], ...]:
     return batches.c.send_id == send_id, batches.c.first_number <= number, batches.c.last_number >= number
 
 
+_ADD = sa.text("""
+    INSERT INTO batches (id, send_id, number, first_number, last_number, state, counts)
+    SELECT id, :send, number, first, last, 'ready', jsonb_build_object('pending', last - first + 1)
+    FROM unnest(CAST(:ids AS uuid[]), CAST(:numbers AS integer[]), CAST(:firsts AS integer[]),
+                CAST(:lasts AS integer[])) AS added(id, number, first, last)
+""")
 # Locked in the order in which the ledger locks them: the two run side by side in every worker.
 _RENEW = sa.text("""
     WITH held AS MATERIALIZED (

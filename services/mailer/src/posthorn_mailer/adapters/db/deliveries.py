@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator
+from itertools import count, islice
 from typing import Any
 from uuid import UUID
 
-import orjson
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from posthorn_common.addresses import domain_of
-from posthorn_contracts.campaigns.internal_v1 import AudienceMember
 from posthorn_mailer.adapters.db.batches import may_hold
 from posthorn_mailer.adapters.db.tables import batches, deliveries, sends
 from posthorn_mailer.app.ports_content import Recipient
+from posthorn_mailer.app.ports_planning import RecipientPage
 from posthorn_mailer.app.ports_sends import Batch, Span, Tally, Untold
 from posthorn_mailer.domain.deliveries import OPEN, Delivery, DeliveryState
 from posthorn_mailer.domain.errors import DeliveryNotFound
 from posthorn_mailer.domain.sends import Send
 
+_ROWS_PER_CHUNK = 1000
 _COPIED = ("send_id", "number", "organisation_id", "contact_id", "email", "domain", "fields")
 # Of merge fields at a time; a batch that has more is claimed more than once.
 _MOST_BYTES = 4 * 1024 * 1024
@@ -48,23 +49,13 @@ class SqlDeliveries:
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
-    async def copy(self, send: Send, first_number: int, members: Sequence[AudienceMember]) -> None:
-        """Store new deliveries, numbered from `first_number`."""
+    async def copy(self, send: Send, first_number: int, page: RecipientPage) -> None:
+        """Store new deliveries, numbered from `first_number`. Raises ValueError for addresses that cannot be."""
         driver: Any = (await self._connection.get_raw_connection()).driver_connection
-        rows = (
-            (
-                send.id,
-                number,
-                send.organisation_id,
-                member.contact_id,
-                member.email,
-                domain_of(member.email),
-                orjson.dumps(member.fields).decode(),
-            )
-            for number, member in enumerate(members, first_number)
-        )
         # On the connection's running transaction, which an earlier statement has begun.
-        await driver.copy_records_to_table("deliveries", records=rows, columns=_COPIED)
+        await driver.copy_to_table(
+            "deliveries", source=_lines(send, first_number, page), columns=_COPIED, format="text"
+        )
 
     async def recipients(self, batch: Batch) -> list[Recipient]:
         """Return what may be opened now, in order, as far as it fits into memory."""
@@ -203,6 +194,23 @@ class SqlDeliveries:
         if row is None:
             raise DeliveryNotFound
         return _delivery(row)
+
+
+async def _lines(send: Send, first_number: int, page: RecipientPage) -> AsyncGenerator[bytes]:
+    """Yield rows in the text format of COPY, which costs a third of making every value a Python object first."""
+    send_id, organisation_id = str(send.id), str(send.organisation_id)
+    rows = zip(count(first_number), page.contact_ids, page.emails, page.fields, strict=False)
+    while some := list(islice(rows, _ROWS_PER_CHUNK)):
+        text = "".join(
+            [
+                f"{send_id}\t{number}\t{organisation_id}\t{contact_id}\t{email}\t{domain_of(email)}\t{fields}\n"
+                for number, contact_id, email, fields in some
+            ]
+        )
+        # JSON has none of these unescaped, and no address has any.
+        if text.count("\t") != (len(_COPIED) - 1) * len(some) or text.count("\n") != len(some) or "\r" in text:
+            raise ValueError("an address has control characters")
+        yield text.replace("\\", "\\\\").encode()
 
 
 _IN_RANGE = "send_id = :send AND number BETWEEN :first AND :last"

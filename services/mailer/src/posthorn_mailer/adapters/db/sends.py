@@ -105,6 +105,11 @@ class SqlSends:
         row = (await self._connection.execute(claim)).one_or_none()
         return None if row is None else PlanClaim(_send(row), row.plan_epoch, row.plan_cursor, row.content)
 
+    async def renew_plan(self, claim: PlanClaim, lease_seconds: float) -> None:
+        """Renew the lease."""
+        ours = sa.and_(sends.c.plan_epoch == claim.epoch, sends.c.planned_at.is_(None))
+        await self._update(claim.send.id, ours, plan_until=_from_now(lease_seconds))
+
     async def release_plan(self, claim: PlanClaim) -> None:
         """End the lease."""
         await self._update(claim.send.id, sends.c.plan_epoch == claim.epoch, plan_until=None)
