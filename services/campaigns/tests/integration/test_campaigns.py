@@ -44,6 +44,21 @@ async def test_a_campaign_is_written_and_read_back(office: Office) -> None:
     assert await office.campaign(campaign) == campaign
 
 
+async def test_what_becomes_of_deliveries_in_doubt_is_chosen_changed_copied_and_left_to_the_mailer(
+    office: Office,
+) -> None:
+    assert (await office.a_campaign())["on_ambiguous"] is None
+    campaign = await office.a_campaign(on_ambiguous="resend")
+    copy = await office.act(campaign, "duplicate", status=201)
+    assert (await office.campaign(copy))["on_ambiguous"] == "resend"
+    for wanted in ("hold", None):
+        changed = await office.client.patch(
+            f"/v1/campaigns/{campaign['id']}", json={"on_ambiguous": wanted}, headers=office.headers
+        )
+        assert changed.status_code == 200
+        assert (await office.campaign(campaign))["on_ambiguous"] == wanted
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -55,6 +70,7 @@ async def test_a_campaign_is_written_and_read_back(office: Office) -> None:
         {"reply_to": "nobody"},
         {"list_ids": []},
         {"status": "sending"},
+        {"on_ambiguous": "forget"},
         {"from_name": ""},
     ],
 )

@@ -53,7 +53,17 @@ async def test_a_due_campaign_starts_with_its_content_fixed(office: Office, cont
         "track_opens": True,
         "track_clicks": True,
         "links": [{"number": 0, "url": "https://example.com/read"}],
+        "on_ambiguous": None,
     }
+
+
+async def test_what_a_campaign_wants_for_deliveries_in_doubt_is_told_when_it_starts(
+    office: Office, container: Container
+) -> None:
+    campaign = await office.a_started_campaign(container, on_ambiguous="resend")
+    assert campaign["on_ambiguous"] == "resend"
+    kinds = dict(await events_about(container, campaign))
+    assert kinds["campaign.started"]["on_ambiguous"] == "resend"
 
 
 async def test_a_campaign_does_not_start_before_its_time(office: Office, container: Container) -> None:

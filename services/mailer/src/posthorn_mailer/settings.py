@@ -43,7 +43,8 @@ class Settings(DatabaseSettings):
     outage_longest_pause_seconds: float = Field(default=60.0, gt=0, le=3600, description="Longest such pause.")
     on_ambiguous: Literal["hold", "resend"] = Field(
         default="hold",
-        description="What becomes of deliveries in doubt: `hold` leaves them to people, `resend` sends them again.",
+        description="What becomes of deliveries in doubt, where the campaign does not say it: `hold` leaves them to "
+        "people, `resend` sends them again.",
     )
     resend_after_seconds: float = Field(
         default=900.0, ge=1, description="With `resend`: how long after the attempt that is in doubt."

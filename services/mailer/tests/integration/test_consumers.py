@@ -41,8 +41,8 @@ async def publish(office: Office, event: Event, *, times: int = 1) -> None:
         await office.container.bus.publish(event.type, body, event_id=event.id)
 
 
-def started(office: Office, campaign_id: UUID) -> Event:
-    data = CampaignStartedData(campaign_id=campaign_id, name="Letter", template_version_id=new_id())
+def started(office: Office, campaign_id: UUID, **changes: Any) -> Event:
+    data = CampaignStartedData(campaign_id=campaign_id, name="Letter", template_version_id=new_id(), **changes)
     return an_event(CampaignStarted, office, data)
 
 
@@ -58,6 +58,16 @@ async def test_a_started_campaign_is_sent_though_its_event_comes_twice(office: O
         await eventually(drained)
     assert await office.counts(campaign_id) == {"sent": 12}
     assert len(smtp_server.messages) == 12
+
+
+async def test_a_campaign_says_what_becomes_of_deliveries_in_doubt_or_leaves_it_to_the_mailer(office: Office) -> None:
+    silent, eager = office.add_campaign([]), office.add_campaign([])
+    async with office.working("consumer"):
+        await publish(office, started(office, silent))
+        await publish(office, started(office, eager, on_ambiguous="resend"), times=2)
+        for campaign_id, policy in ((silent, "hold"), (eager, "resend")):
+            rows = await eventually(lambda campaign_id=campaign_id: office.rows(sends, campaign_id))
+            assert rows[0].on_ambiguous == policy
 
 
 async def test_orders_and_erasures_arrive_each_though_they_come_twice(office: Office, smtp_server: Any) -> None:

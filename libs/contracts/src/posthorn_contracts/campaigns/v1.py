@@ -36,6 +36,11 @@ class CampaignStartedData(Payload):
     track_opens: bool = True
     track_clicks: bool = True
     links: tuple[TrackedLink, ...] = ()
+    on_ambiguous: Literal["hold", "resend"] | None = Field(
+        default=None,
+        description="What becomes of deliveries in doubt: `hold` leaves them to people, `resend` sends them again. "
+        "None: the mailer's default.",
+    )
 
 
 class CampaignStarted(Event):

@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from posthorn_campaigns.app.ports import NewUnitOfWork, UnitOfWork
-from posthorn_campaigns.domain.campaigns import Campaign, CampaignStatus
+from posthorn_campaigns.domain.campaigns import Campaign, CampaignStatus, OnAmbiguous
 from posthorn_campaigns.domain.errors import NoSuchReference, StaleCampaign, TemplateNotFound
 from posthorn_common.clock import Clock, new_id
 
@@ -34,6 +34,7 @@ class CampaignFields:
     relay_id: UUID | None
     track_opens: bool
     track_clicks: bool
+    on_ambiguous: OnAmbiguous | None
 
 
 class ManagingCampaigns:
@@ -60,6 +61,7 @@ class ManagingCampaigns:
             relay_id=fields.relay_id,
             track_opens=fields.track_opens,
             track_clicks=fields.track_clicks,
+            on_ambiguous=fields.on_ambiguous,
             created_at=now,
             updated_at=now,
         )

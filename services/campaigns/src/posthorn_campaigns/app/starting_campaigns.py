@@ -88,6 +88,7 @@ class StartingCampaigns:
             relay_id=saved.relay_id,
             track_opens=saved.track_opens,
             track_clicks=saved.track_clicks,
+            on_ambiguous=None if saved.on_ambiguous is None else saved.on_ambiguous.value,
             links=tuple(TrackedLink(number=link.number, url=link.url) for link in content.links),
         )
         await uow.publish(event(CampaignStarted, saved.id, saved.organisation_id, data, self._clock))

@@ -41,6 +41,15 @@ class CampaignStatus(StrEnum):
     """It could not be started; `failure_reason` says why."""
 
 
+class OnAmbiguous(StrEnum):
+    """What becomes of deliveries of which nobody knows whether they arrived."""
+
+    HOLD = "hold"
+    """People decide about each."""
+    RESEND = "resend"
+    """They are sent again, with the same Message-ID."""
+
+
 _S = CampaignStatus
 TRANSITIONS: dict[CampaignStatus, frozenset[CampaignStatus]] = {
     _S.DRAFT: frozenset({_S.SCHEDULED}),
@@ -83,7 +92,7 @@ class Campaign:
     """A campaign. `version` grows with every change; an update that starts from an older one is refused.
 
     `live_counts` move while it is sent, as outcomes are told. `final_counts` were told when the last delivery ended, at
-    `final_counts_at`, and add up.
+    `final_counts_at`, and add up. Without `on_ambiguous` it is as the mailer does by default.
     """
 
     id: UUID
@@ -101,6 +110,7 @@ class Campaign:
     track_clicks: bool
     created_at: datetime
     updated_at: datetime
+    on_ambiguous: OnAmbiguous | None = None
     template_version_id: UUID | None = None
     scheduled_at: datetime | None = None
     started_at: datetime | None = None
@@ -202,6 +212,7 @@ class Campaign:
             relay_id=self.relay_id,
             track_opens=self.track_opens,
             track_clicks=self.track_clicks,
+            on_ambiguous=self.on_ambiguous,
             created_at=now,
             updated_at=now,
         )

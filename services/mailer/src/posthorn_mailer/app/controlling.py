@@ -43,12 +43,13 @@ class ControllingSends:
         on_ambiguous: str,
         clock: Clock,
     ) -> None:
+        """`on_ambiguous` holds for campaigns that do not say what they want."""
         self._new_unit_of_work = new_unit_of_work
         self._doorbell = doorbell
         self._on_ambiguous = on_ambiguous
         self._clock = clock
 
-    async def start(self, order: Order, *, name: str, relay_id: UUID | None) -> None:
+    async def start(self, order: Order, *, name: str, relay_id: UUID | None, on_ambiguous: str | None = None) -> None:
         """Take on a started campaign."""
         send = Send(
             id=order.campaign_id,
@@ -56,7 +57,7 @@ class ControllingSends:
             status=SendStatus.SENDING,
             name=name,
             relay_id=relay_id,
-            on_ambiguous=self._on_ambiguous,
+            on_ambiguous=on_ambiguous or self._on_ambiguous,
             audience=0,
             started_at=self._clock.now(),
             planned_at=None,

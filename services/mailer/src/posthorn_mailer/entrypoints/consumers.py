@@ -32,7 +32,8 @@ def _subscribe_to_campaigns(container: Container) -> None:
 
     async def on_campaign_started(event: CampaignStarted) -> None:
         order = _order(event, event.data.campaign_id)
-        await controlling.start(order, name=event.data.name, relay_id=event.data.relay_id)
+        data = event.data
+        await controlling.start(order, name=data.name, relay_id=data.relay_id, on_ambiguous=data.on_ambiguous)
 
     async def on_campaign_paused(event: CampaignPaused) -> None:
         await controlling.pause(_order(event, event.data.campaign_id))

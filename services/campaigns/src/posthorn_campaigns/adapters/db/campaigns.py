@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from posthorn_campaigns.adapters.db.tables import campaign_contents, campaigns
-from posthorn_campaigns.domain.campaigns import Campaign, CampaignStatus, Counts
+from posthorn_campaigns.domain.campaigns import Campaign, CampaignStatus, Counts, OnAmbiguous
 from posthorn_campaigns.domain.errors import CampaignNotFound, StaleCampaign
 from posthorn_campaigns.domain.templates import Link, MessageContent
 
@@ -20,7 +20,7 @@ _COUNTS = ("audience", "sent", "bounced", "failed", "suppressed", "cancelled", "
 _PLAIN = (
     "name", "status", "template_id", "from_name", "from_email", "reply_to", "relay_id", "track_opens", "track_clicks",
     "template_version_id", "scheduled_at", "started_at", "paused_at", "completed_at", "final_counts_at",
-    "failure_reason",
+    "failure_reason", "on_ambiguous",
 )  # fmt: skip
 _RUNNING = (CampaignStatus.SENDING, CampaignStatus.PAUSED)
 
@@ -191,10 +191,11 @@ def _values(campaign: Campaign) -> dict[str, Any]:
 
 def _campaign(row: sa.Row[Any]) -> Campaign:
     return Campaign(
-        **{name: getattr(row, name) for name in _PLAIN if name != "status"},
+        **{name: getattr(row, name) for name in _PLAIN if name not in {"status", "on_ambiguous"}},
         id=row.id,
         organisation_id=row.organisation_id,
         status=CampaignStatus(row.status),
+        on_ambiguous=None if row.on_ambiguous is None else OnAmbiguous(row.on_ambiguous),
         version=row.version,
         list_ids=tuple(row.list_ids),
         live_counts=Counts(**{name: getattr(row, name) for name in _COUNTS}),

@@ -166,6 +166,7 @@ campaigns = sa.Table(
     sa.Column("relay_id", sa.Uuid),
     sa.Column("track_opens", sa.Boolean, nullable=False),
     sa.Column("track_clicks", sa.Boolean, nullable=False),
+    sa.Column("on_ambiguous", sa.Text),
     sa.Column("scheduled_at", _time),
     sa.Column("started_at", _time),
     sa.Column("paused_at", _time),
@@ -187,6 +188,7 @@ campaigns = sa.Table(
         "'failed')",
         name="status",
     ),
+    sa.CheckConstraint("on_ambiguous IN ('hold', 'resend')", name="on_ambiguous"),
     sa.Index(None, "organisation_id", "id"),
     sa.Index("ix_campaigns_due", "scheduled_at", postgresql_where=sa.text("status = 'scheduled'")),
 )

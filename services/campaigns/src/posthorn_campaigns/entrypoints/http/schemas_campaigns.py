@@ -7,12 +7,16 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
-from posthorn_campaigns.domain.campaigns import CampaignStatus
+from posthorn_campaigns.domain.campaigns import CampaignStatus, OnAmbiguous
 from posthorn_campaigns.domain.templates import StoredTemplate
 from posthorn_common.http.fields import EmailAddress, RequestModel, SingleLine
 
 Source = Annotated[str, Field(min_length=1, description="MiniJinja source; up to 512 KiB.")]
 Subject = Annotated[str, Field(min_length=1, max_length=2000, description="MiniJinja source of one line.")]
+_ON_AMBIGUOUS = (
+    "Deliveries of which nobody knows whether they arrived, because a connection or process ended too soon: `hold` "
+    "leaves them to people, `resend` sends them again with the same Message-ID. null: the mailer's default."
+)
 ListIds = Annotated[list[UUID], Field(min_length=1, max_length=100)]
 
 
@@ -111,10 +115,11 @@ class CampaignRequest(RequestModel):
     relay_id: UUID | None = Field(default=None, description="null: the organisation's relays, by weight.")
     track_opens: bool = True
     track_clicks: bool = True
+    on_ambiguous: OnAmbiguous | None = Field(default=None, description=_ON_AMBIGUOUS)
 
 
 class CampaignChangeRequest(ChangeRequest):
-    _may_be_null = frozenset({"reply_to", "relay_id"})
+    _may_be_null = frozenset({"reply_to", "relay_id", "on_ambiguous"})
 
     name: SingleLine | None = None
     template_id: UUID | None = None
@@ -125,6 +130,7 @@ class CampaignChangeRequest(ChangeRequest):
     relay_id: UUID | None = None
     track_opens: bool | None = None
     track_clicks: bool | None = None
+    on_ambiguous: OnAmbiguous | None = Field(default=None, description=_ON_AMBIGUOUS)
     version: int | None = Field(default=None, description="Refuse the change (409) if this is no longer the version.")
 
     def changes(self) -> dict[str, Any]:
@@ -159,6 +165,7 @@ class CampaignAnswer(Answer):
     relay_id: UUID | None
     track_opens: bool
     track_clicks: bool
+    on_ambiguous: OnAmbiguous | None = Field(description=_ON_AMBIGUOUS)
     scheduled_at: AwareDatetime | None
     started_at: AwareDatetime | None
     paused_at: AwareDatetime | None

@@ -64,6 +64,7 @@ async def create_campaign(body: CampaignRequest, caller: Writer, services: Servi
         relay_id=body.relay_id,
         track_opens=body.track_opens,
         track_clicks=body.track_clicks,
+        on_ambiguous=body.on_ambiguous,
     )
     return CampaignAnswer.model_validate(await services.managing_campaigns.add(caller.organisation_id, fields))
 
