@@ -42,7 +42,15 @@ def tree_seconds(root: psutil.Process) -> float:
 
 
 def peak_memory_mb(pid: int) -> float:
-    """Return the most resident memory that a process has had, in MB (10^6 bytes)."""
+    """Return the most resident memory that a process and its living descendants have had, in MB (10^6 bytes).
+
+    What they share is counted for each.
+    """
+    family = (pid, *(process.pid for process in psutil.Process(pid).children(recursive=True)))
+    return sum(_peak_memory_mb(member) for member in family)
+
+
+def _peak_memory_mb(pid: int) -> float:
     found = re.search(r"^VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
     if found is None:
         raise ValueError(f"the kernel does not tell the peak memory of process {pid}")

@@ -30,6 +30,7 @@ _ONE, _TWO = "mailer, one worker", "mailer, two workers"
 _PLANNING = "planning only (recipients)"
 _SOURCE = "smtp-source"
 _COMPOSING = "making messages only"
+_CONFINED = "the same, in a workshop"
 _ONE_JOB = "one job per e-mail, two workers"
 
 
@@ -100,6 +101,7 @@ async def _round(ready: Stage, postfix: PostfixTools | None, options: Options, m
     if postfix is not None:
         figures[_SOURCE] = await _smtp_source(ready, postfix, options, message)
     figures[_COMPOSING] = composing.measure(_COMPOSED)
+    figures[_CONFINED] = await composing.measure_confined(_COMPOSED)
     figures[_PLANNING] = await planning.measure(ready, options.recipients)
     for name, count in ((_ONE, 1), (_TWO, 2)):
         async with workers(ready, count) as processes:

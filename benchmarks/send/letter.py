@@ -10,7 +10,8 @@ import orjson
 
 from posthorn_contracts.campaigns.internal_v1 import CampaignContent
 from posthorn_contracts.campaigns.v1 import TrackedLink
-from posthorn_mailer.adapters.rendering import TemplatePrinter
+from posthorn_mailer.adapters.composing.manuscripts import Editor
+from posthorn_mailer.adapters.composing.press import Press
 from posthorn_mailer.app.ports_content import Recipient
 
 LINKS = 8
@@ -118,6 +119,7 @@ def sample_message(public_base: str) -> bytes:
     """Return the newsletter to one contact as the mailer makes it, with CRLF line ends."""
     contact_id, fields = contact_fields(7)
     made = content(contact_id, contact_id)
-    printer = TemplatePrinter(public_base=public_base, link_secret=b"s" * 32)
+    editor = Editor(public_base=public_base, link_secret=b"s" * 32)
     recipient = Recipient(1, contact_id, str(fields["email"]), orjson.dumps(fields).decode())
-    return printer.letter(made.model_dump_json()).compose(recipient, datetime.now(UTC)).content
+    campaign_id, manuscript = editor.manuscript(made.model_dump_json())
+    return Press(manuscript).message(editor.reader(campaign_id, recipient, datetime.now(UTC)))

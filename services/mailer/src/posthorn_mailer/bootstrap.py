@@ -27,6 +27,8 @@ from posthorn_common.secretbox import SecretBox
 from posthorn_common.settings import secret_bytes
 from posthorn_common.tokens import AccessTokenVerifier, HttpJwks, ServiceTokens
 from posthorn_mailer.adapters.campaigns_client import HttpCampaignsClient
+from posthorn_mailer.adapters.composing.manuscripts import Editor
+from posthorn_mailer.adapters.composing.printer import ConfinedPrinter
 from posthorn_mailer.adapters.db import tables
 from posthorn_mailer.adapters.db.domains import SqlDomainsUnitOfWork
 from posthorn_mailer.adapters.db.ledger import SqlLedger
@@ -40,7 +42,6 @@ from posthorn_mailer.adapters.letters import compose
 from posthorn_mailer.adapters.redis_breakers import RedisBreakers
 from posthorn_mailer.adapters.redis_limiter import RedisRelayLimiter
 from posthorn_mailer.adapters.relay_hosts import ResolvingRelayHosts
-from posthorn_mailer.adapters.rendering import TemplatePrinter
 from posthorn_mailer.adapters.smtp import Dialling, SmtpMailTransport, TlsContexts
 from posthorn_mailer.app.breakers import Breakers
 from posthorn_mailer.app.controlling import ControllingSends
@@ -52,6 +53,7 @@ from posthorn_mailer.app.managing_relays import ManagingRelays
 from posthorn_mailer.app.outages import OutagePauses
 from posthorn_mailer.app.planning import PlanningSends, PlanSizes
 from posthorn_mailer.app.ports_breakers import SharedBreakers
+from posthorn_mailer.app.ports_content import Printer
 from posthorn_mailer.app.ports_records import NewRecords
 from posthorn_mailer.app.ports_transport import MailTransport, RelayLimiter, Relays
 from posthorn_mailer.app.reconciling import ReconcilingSends
@@ -85,6 +87,7 @@ class Container:
     shared_breakers: SharedBreakers
     breakers: Breakers
     campaigns: HttpCampaignsClient
+    printer: ConfinedPrinter
     planning: PlanningSends
     sending: SendingBatches
     controlling: ControllingSends
@@ -135,6 +138,10 @@ async def bootstrap(settings: Settings, clock: Clock | None = None) -> AsyncGene
         stack.push_async_callback(transport.close)
         limiter = RedisRelayLimiter(client)
         shared_breakers = RedisBreakers(client)
+        printer = ConfinedPrinter(
+            Editor(public_base=settings.public_base, link_secret=secret_bytes(settings.link_secret))
+        )
+        stack.push_async_callback(printer.close)
         engine_parts = sending_parts(
             settings,
             engine=engine,
@@ -143,6 +150,7 @@ async def bootstrap(settings: Settings, clock: Clock | None = None) -> AsyncGene
             limiter=limiter,
             shared_breakers=shared_breakers,
             campaigns=campaigns,
+            printer=printer,
             jobs=jobs,
             clock=clock,
         )
@@ -163,6 +171,7 @@ async def bootstrap(settings: Settings, clock: Clock | None = None) -> AsyncGene
             shared_breakers=shared_breakers,
             breakers=engine_parts.breakers,
             campaigns=campaigns,
+            printer=printer,
             planning=engine_parts.planning,
             sending=engine_parts.sending,
             controlling=engine_parts.controlling,
@@ -220,6 +229,7 @@ def sending_parts(
     limiter: RelayLimiter,
     shared_breakers: SharedBreakers,
     campaigns: HttpCampaignsClient,
+    printer: Printer,
     jobs: BullJobQueue,
     clock: Clock,
     uptime: Uptime = uptime,
@@ -244,7 +254,6 @@ def sending_parts(
         return Lane(relay, breakers.of(relay.id), parts)
 
     doorbell = Doorbell(jobs)
-    printer = TemplatePrinter(public_base=settings.public_base, link_secret=secret_bytes(settings.link_secret))
     controlling = ControllingSends(
         new_unit_of_work=new_unit_of_work, doorbell=doorbell, on_ambiguous=settings.on_ambiguous, clock=clock
     )

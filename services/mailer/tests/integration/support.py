@@ -164,6 +164,7 @@ class Office:
             limiter=container.limiter,
             shared_breakers=container.shared_breakers,
             campaigns=container.campaigns,
+            printer=container.printer,
             jobs=container.jobs,
             clock=SystemClock(),
             uptime=uptime,

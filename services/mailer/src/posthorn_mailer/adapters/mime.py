@@ -12,7 +12,6 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from email.utils import format_datetime
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -20,6 +19,8 @@ from posthorn_mailer.adapters.quoted_printable import quoted_printable
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 _ATOMS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?: [A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*\Z")
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _MAX_LINE = 76
 _MAX_WORD = 60
 # 45 bytes make 60 characters of base64; with the frame `=?utf-8?b?…?=` that is 72.
@@ -182,4 +183,7 @@ def _part_head(boundary: str, subtype: str) -> str:
 
 @lru_cache(maxsize=64)
 def _date(seconds: int) -> str:
-    return format_datetime(datetime.fromtimestamp(seconds, UTC))
+    """Return a Unix time as RFC 5322 writes it, in UTC and in English whatever the locale."""
+    when = datetime.fromtimestamp(seconds, UTC)
+    day, month = _DAYS[when.weekday()], _MONTHS[when.month - 1]
+    return f"{day}, {when:%d} {month} {when.year:04} {when:%H:%M:%S} +0000"

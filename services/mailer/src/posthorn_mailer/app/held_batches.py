@@ -28,6 +28,8 @@ class Halt(StrEnum):
     LEASE_LOST = "lease_lost"
     """Another worker holds the batch."""
     RELAY_AWAY = "relay_away"
+    UNABLE = "unable"
+    """This process cannot make messages at present."""
     TURN_OVER = "turn_over"
     """It takes long, and others wait for their turn."""
 
@@ -35,7 +37,7 @@ class Halt(StrEnum):
 class BlankLetter:
     """The letter of a batch of which nothing is to be sent."""
 
-    def compose(self, recipient: Recipient, dated: datetime) -> OutgoingMessage:  # noqa: ARG002  the port's shape
+    async def compose(self, recipient: Recipient, dated: datetime) -> OutgoingMessage:  # noqa: ARG002  the port's shape
         """Raises CompositionFailed."""
         raise CompositionFailed("There is nothing to send.")
 

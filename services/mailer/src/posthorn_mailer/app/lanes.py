@@ -23,7 +23,7 @@ from posthorn_contracts.mailer.v1 import ContactSuppressed, ContactSuppressedDat
 from posthorn_mailer.app.breakers import Breaker
 from posthorn_mailer.app.held_batches import Halt, HeldBatch
 from posthorn_mailer.app.metrics import DELIVERIES, LEASE_LOST, OPEN
-from posthorn_mailer.app.ports_content import CompositionFailed, Recipient
+from posthorn_mailer.app.ports_content import CannotCompose, CompositionFailed, Recipient
 from posthorn_mailer.app.ports_ledger import (
     Closing,
     Entry,
@@ -45,6 +45,7 @@ log = structlog.get_logger(__name__)
 _ATTEMPT_ID_BITS = 62
 _FIRST_DATABASE_PAUSE_SECONDS = 0.2
 _LONGEST_DATABASE_PAUSE_SECONDS = 5.0
+_UNABLE_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,9 +260,14 @@ class Lane:
 
     async def _attempt(self, turn: _Turn, opened: Opened) -> Closing:
         try:
-            message = turn.held.letter.compose(turn.recipient, opened.first_opened_at)
+            message = await turn.held.letter.compose(turn.recipient, opened.first_opened_at)
         except CompositionFailed as error:
             return _closing(turn, DeliveryState.FAILED, cause="content", reply=str(error)[:MAX_TEXT_CHARACTERS])
+        except CannotCompose as error:
+            turn.held.resume_in_seconds = _UNABLE_SECONDS
+            turn.held.halt_for(Halt.UNABLE)
+            turn.held.outage = str(error)
+            return _closing(turn, DeliveryState.PENDING, counted=False)
         except Exception as error:  # noqa: BLE001  a defect: this message fails, the others go on
             # Only the kind: the text may quote the contact.
             log.error(  # noqa: TRY400

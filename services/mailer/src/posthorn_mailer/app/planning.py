@@ -110,7 +110,7 @@ class PlanningSends:
         await self._check_relay(claim.send)
         try:
             content = (await self._campaigns.content(claim.send.id)).model_dump_json()
-            self._printer.letter(content)
+            await self._printer.letter(content)
         except (ContentRefused, CompositionFailed) as error:
             raise _CannotSend(str(error)) from error
         async with self._new_unit_of_work() as uow:

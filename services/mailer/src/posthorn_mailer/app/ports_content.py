@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import NamedTuple, Protocol
 from uuid import UUID
 
+from posthorn_common.errors import TransientError
 from posthorn_mailer.app.ports_transport import OutgoingMessage
 
 
@@ -23,17 +24,27 @@ class CompositionFailed(Exception):
     """No message can be made for this recipient; the message says why, for people."""
 
 
+class CannotCompose(TransientError):
+    """This process cannot make messages at present, whoever they are for."""
+
+
 class Letter(Protocol):
     """A campaign's content, ready to be made into messages."""
 
-    def compose(self, recipient: Recipient, dated: datetime) -> OutgoingMessage:
-        """Return the message. For the same arguments it is the same to the byte. Raises CompositionFailed."""
+    async def compose(self, recipient: Recipient, dated: datetime) -> OutgoingMessage:
+        """Return the message. For the same arguments it is the same to the byte, in any process.
+
+        Raises CompositionFailed; CannotCompose, too.
+        """
         ...
 
 
 class Printer(Protocol):
     """Makes letters."""
 
-    def letter(self, content: str) -> Letter:
-        """Return the letter of a campaign's content, as JSON. Raises CompositionFailed if no message can be made."""
+    async def letter(self, content: str) -> Letter:
+        """Return the letter of a campaign's content, as JSON.
+
+        Raises CompositionFailed if no message can be made of it, CannotCompose if none can be made here and now.
+        """
         ...

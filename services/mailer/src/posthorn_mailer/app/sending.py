@@ -20,7 +20,7 @@ from posthorn_mailer.app.held_batches import BlankLetter, Halt, HeldBatch
 from posthorn_mailer.app.lanes import Lane
 from posthorn_mailer.app.leases import Lease, Uptime
 from posthorn_mailer.app.metrics import BATCHES, HELD, LEASE_LOST
-from posthorn_mailer.app.ports_content import CompositionFailed, Letter, Printer, Recipient
+from posthorn_mailer.app.ports_content import CannotCompose, CompositionFailed, Letter, Printer, Recipient
 from posthorn_mailer.app.ports_domains import SigningKeys
 from posthorn_mailer.app.ports_ledger import Closing
 from posthorn_mailer.app.ports_sends import Batch, NewSendingUnitOfWork, SendingUnitOfWork, Tally
@@ -228,7 +228,7 @@ class SendingBatches:
         try:
             letter = await self._signed_letter(claimed) if claimed.recipients else BlankLetter()
             route = await self._route(claimed) if claimed.recipients else None
-        except CompositionFailed as error:
+        except (CompositionFailed, CannotCompose) as error:
             await self._give_back(claimed, str(error))
             return
         except RelayNotFound:
@@ -274,18 +274,19 @@ class SendingBatches:
         return lane
 
     async def _signed_letter(self, claimed: _Claimed) -> Letter:
-        """Return the campaign's letter, signed with the keys that sign now. Raises CompositionFailed."""
-        letter = self._letter(claimed)
+        """Return the campaign's letter, signed with the keys that sign now. Raises as `_letter`."""
+        letter = await self._letter(claimed)
         return SignedLetter(letter, await self._signing_keys.of(claimed.send.organisation_id))
 
-    def _letter(self, claimed: _Claimed) -> Letter:
-        """Return the campaign's letter, made once per process. Raises CompositionFailed."""
+    async def _letter(self, claimed: _Claimed) -> Letter:
+        """Return the campaign's letter, made once per process. Raises CompositionFailed, CannotCompose."""
         if claimed.letter is not None:
             return claimed.letter
         if claimed.content is None:
             raise CompositionFailed("The campaign has no content.")
-        letter = self._printer.letter(claimed.content)
-        self._letters[claimed.send.id] = letter
+        letter = await self._printer.letter(claimed.content)
+        # Another batch of the campaign may have had it made meanwhile.
+        letter = self._letters.setdefault(claimed.send.id, letter)
         while len(self._letters) > _LETTERS_KEPT:
             self._letters.popitem(last=False)
         return letter
@@ -354,7 +355,7 @@ class SendingBatches:
 
 def _pause_seconds(held: HeldBatch, tally: Tally) -> float:
     """Return in how many seconds the batch may be claimed again."""
-    if held.halt is Halt.RELAY_AWAY:
+    if held.halt in {Halt.RELAY_AWAY, Halt.UNABLE}:
         return held.resume_in_seconds
     if tally.counts.keys() & {DeliveryState.PENDING, DeliveryState.SENDING}:
         return 0.0

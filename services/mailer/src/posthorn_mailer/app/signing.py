@@ -16,6 +16,6 @@ class SignedLetter:
         self._letter = letter
         self._signatures = signatures
 
-    def compose(self, recipient: Recipient, dated: datetime) -> OutgoingMessage:
-        """Return the message for a recipient, signed if its sender's domain has keys. Raises CompositionFailed."""
-        return self._signatures.signed(self._letter.compose(recipient, dated))
+    async def compose(self, recipient: Recipient, dated: datetime) -> OutgoingMessage:
+        """Return the message for a recipient, signed if its sender's domain has keys. Raises as the letter does."""
+        return self._signatures.signed(await self._letter.compose(recipient, dated))

@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import queue
-import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import IO, Any
+from typing import Any
 
 import orjson
 import structlog
 
-from posthorn_campaigns.adapters.templates.workshop import READY, content_of, message_of
+from posthorn_campaigns.adapters.templates.workshop import content_of, message_of
 from posthorn_campaigns.domain.errors import TemplateInvalid
 from posthorn_campaigns.domain.templates import MessageContent, RenderedMessage, TemplateSource
+from posthorn_common.confined.outside import Confined
 
 log = structlog.get_logger(__name__)
 
-_COMMAND = (sys.executable, "-I", "-m", "posthorn_campaigns.adapters.templates.workshop")
+_MODULE = "posthorn_campaigns.adapters.templates.workshop"
 
 
 class WorkshopBroken(Exception):
-    """The process does not start, or has met a defect of ours; the message holds what it has said of it."""
+    """The process has met a defect of ours; the message holds what it has said of it."""
 
 
 class ConfinedTemplateEngine:
@@ -88,49 +87,25 @@ class _Workshop:
     """One process, started when it is first needed and again after it was ended."""
 
     def __init__(self) -> None:
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Confined | None = None
 
     def ask(self, line: bytes) -> dict[str, Any] | None:
-        """Return the answer, None if the process has ended over it. Raises WorkshopBroken."""
+        """Return the answer, None if the process has ended over it. Raises DidNotStart, OSError."""
+        if self._process is None or not self._process.running:
+            self.end()
+            self._process = Confined(_MODULE)
         process = self._process
-        if process is None or process.poll() is not None:
-            process = self._start()
         with contextlib.suppress(BrokenPipeError):
-            _pipe(process.stdin).write(line + b"\n")
-            _pipe(process.stdin).flush()
-        answer = _pipe(process.stdout).readline()
+            process.stdin.write(line + b"\n")
+            process.stdin.flush()
+        answer = process.stdout.readline()
         if answer.endswith(b"\n"):
             document: dict[str, Any] = orjson.loads(answer)
             return document
-        self.end()
-        log.warning("template_process_ended", exit_code=process.returncode)
+        log.warning("template_process_ended", exit_code=self.end())
         return None
 
-    def _start(self) -> subprocess.Popen[bytes]:
-        self.end()
-        # Without our environment: there are secrets in it.
-        process = self._process = subprocess.Popen(  # noqa: S603  our own module
-            _COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={}
-        )
-        if _pipe(process.stdout).readline() != READY:
-            problem = _pipe(process.stderr).read()[-2000:].decode(errors="replace")
-            self.end()
-            raise WorkshopBroken(problem)
-        return process
-
-    def end(self) -> None:
-        """End the process, if there is one."""
+    def end(self) -> int | None:
+        """End the process, if there is one; return its exit code."""
         process, self._process = self._process, None
-        if process is None:
-            return
-        process.kill()
-        process.wait()
-        for pipe in (process.stdin, process.stdout, process.stderr):
-            with contextlib.suppress(BrokenPipeError):
-                _pipe(pipe).close()
-
-
-def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
-    if pipe is None:
-        raise AssertionError("all three are pipes")
-    return pipe
+        return process.end() if process is not None else None

@@ -7,7 +7,6 @@ ends it: fuel bounds the steps of a template, but one step that prints or compar
 
 from __future__ import annotations
 
-import resource
 import sys
 import traceback
 from dataclasses import asdict
@@ -18,30 +17,20 @@ import orjson
 from posthorn_campaigns.adapters.templates.engine import MiniJinjaTemplateEngine
 from posthorn_campaigns.domain.errors import TemplateInvalid
 from posthorn_campaigns.domain.templates import Link, MessageContent, RenderedMessage, TemplateSource
+from posthorn_common.confined.inside import allow_seconds, confine
 
-READY = b"ready\n"
 MEMORY_BYTES = 2**30
 CPU_SECONDS = 5
 
 
 def main() -> None:
     """Answer requests until the input ends."""
-    _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES if hard < 0 else min(MEMORY_BYTES, hard), hard))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     engine = MiniJinjaTemplateEngine()
-    sys.stdout.buffer.write(READY)
-    sys.stdout.buffer.flush()
+    confine(MEMORY_BYTES)
     for line in sys.stdin.buffer:
-        _grant_time()
+        allow_seconds(CPU_SECONDS)
         sys.stdout.buffer.write(orjson.dumps(_answer(engine, orjson.loads(line))) + b"\n")
         sys.stdout.buffer.flush()
-
-
-def _grant_time() -> None:
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
-    resource.setrlimit(resource.RLIMIT_CPU, (int(usage.ru_utime + usage.ru_stime) + 1 + CPU_SECONDS, hard))
 
 
 def _answer(engine: MiniJinjaTemplateEngine, request: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,77 @@
+"""From a campaign's content and its recipients to what a press needs: with secrets, so outside of it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+from datetime import datetime
+from uuid import UUID
+
+from email_validator import EmailNotValidError, validate_email
+from pydantic import ValidationError
+
+from posthorn_contracts.campaigns.internal_v1 import CampaignContent
+from posthorn_contracts.recipient_tokens import RecipientToken
+from posthorn_mailer.adapters.composing.press import Manuscript, Reader
+from posthorn_mailer.app.ports_content import CompositionFailed, Recipient
+
+_TOKEN_CHARACTERS = 66
+
+
+class Editor:
+    """Knows where links go and how their tokens are signed."""
+
+    def __init__(self, *, public_base: str, link_secret: bytes) -> None:
+        self._public_base = public_base
+        self._link_secret = link_secret
+
+    def manuscript(self, content: str) -> tuple[UUID, Manuscript]:
+        """Return the campaign's id and its manuscript, of its content as JSON. Raises CompositionFailed."""
+        try:
+            parsed = CampaignContent.model_validate_json(content)
+        except ValidationError as error:
+            raise CompositionFailed("The campaign's content cannot be read.") from error
+        campaign_id = parsed.campaign_id
+        return campaign_id, Manuscript(
+            campaign_id=campaign_id.hex,
+            campaign_name=parsed.name,
+            subject=parsed.subject,
+            text=parsed.text,
+            html=parsed.html,
+            from_name=parsed.from_name,
+            from_email=_ascii(parsed.from_email),
+            reply_to=_ascii(parsed.reply_to) if parsed.reply_to else None,
+            list_id=parsed.list_id,
+            feedback_id=f"{campaign_id.hex}:{parsed.organisation_id.hex}:campaign:posthorn",
+            public_base=self._public_base,
+            mark=self._mark(campaign_id),
+        )
+
+    def reader(self, campaign_id: UUID, recipient: Recipient, dated: datetime) -> Reader:
+        """Return a recipient of a campaign as a reader. Raises CompositionFailed."""
+        return Reader(
+            to=_ascii(recipient.email),
+            contact_id=recipient.contact_id.hex,
+            token=RecipientToken(campaign_id, recipient.contact_id).sign(self._link_secret),
+            dated=int(dated.timestamp()),
+            fields=recipient.fields,
+        )
+
+    def _mark(self, campaign_id: UUID) -> str:
+        """Return a text as long as a token, the same in every process, from which nobody can tell our secret."""
+        digest = hmac.digest(self._link_secret, b"posthorn mark of tokens" + campaign_id.bytes, hashlib.sha512)
+        return base64.urlsafe_b64encode(digest).decode()[:_TOKEN_CHARACTERS]
+
+
+def _ascii(email: str) -> str:
+    """Return the address as it goes into an envelope. Raises CompositionFailed where only SMTPUTF8 could help."""
+    if email.isascii():
+        return email
+    try:
+        found = validate_email(email, check_deliverability=False, test_environment=True).ascii_email
+    except EmailNotValidError:
+        found = None
+    if found is None:
+        raise CompositionFailed("The address needs SMTPUTF8, which is not supported.")
+    return found
