@@ -147,7 +147,11 @@ def _container(settings: Settings, opened: _Resources, service_tokens: ServiceTo
             new_unit_of_work=new_unit_of_work, engine=templates, clock=clock, public_base=public_base
         ),
         managing_campaigns=ManagingCampaigns(new_unit_of_work=new_unit_of_work, clock=clock),
-        running_campaigns=RunningCampaigns(new_unit_of_work=new_unit_of_work, clock=clock),
+        running_campaigns=RunningCampaigns(
+            new_unit_of_work=new_unit_of_work,
+            clock=clock,
+            retry_failed_within=timedelta(days=settings.retry_failed_days),
+        ),
         starting_campaigns=StartingCampaigns(
             new_unit_of_work=new_unit_of_work,
             engine=templates,

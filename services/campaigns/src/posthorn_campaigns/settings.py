@@ -20,6 +20,12 @@ class Settings(DatabaseSettings):
         gt=0,
         description="A campaign that could not be started for so long fails instead of being sent late.",
     )
+    retry_failed_days: float = Field(
+        default=30,
+        gt=0,
+        description="So long after a campaign's completion its failed deliveries can be tried again. Shorter than the "
+        "mailer's CLOSE_AFTER_DAYS.",
+    )
     template_processes: int = Field(
         default=2, ge=1, le=64, description="Processes that work on users' templates, apart from the service's own."
     )

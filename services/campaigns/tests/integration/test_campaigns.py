@@ -243,6 +243,17 @@ async def test_failed_deliveries_are_tried_again_only_after_completion_with_erro
     )
 
 
+async def test_failed_deliveries_are_not_tried_again_long_after_completion(
+    office: Office, container: Container
+) -> None:
+    campaign = await office.a_started_campaign(container)
+    await container.following_sends.on_send_drained(drained(office, campaign, sent=1, failed=2))
+    async with container.engine.begin() as connection:
+        await connection.execute(sa.text("UPDATE campaigns SET completed_at = now() - interval '31 days'"))
+    assert (await office.act(campaign, "retry-failed", status=409))["code"] == "retry_too_late"
+    assert (await office.campaign(campaign))["status"] == "completed_with_errors"
+
+
 async def test_a_copy_is_a_new_draft(office: Office, container: Container) -> None:
     campaign = await office.a_started_campaign(container, name="Autumn")
     copy = await office.act(campaign, "duplicate", status=201)

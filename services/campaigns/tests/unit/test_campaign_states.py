@@ -14,6 +14,7 @@ from posthorn_campaigns.domain.errors import (
     CampaignNotEditable,
     CampaignRunning,
     InvalidTransition,
+    RetryTooLate,
     ScheduleInvalid,
 )
 from posthorn_common.clock import new_id
@@ -63,7 +64,7 @@ VERBS: dict[str, tuple[Any, dict[S, S]]] = {
         lambda campaign: campaign.fail("no relay", NOW),
         {S.SCHEDULED: S.FAILED, S.SENDING: S.FAILED, S.PAUSED: S.FAILED},
     ),
-    "retry_failed": (lambda campaign: campaign.retry_failed(), {S.COMPLETED_WITH_ERRORS: S.SENDING}),
+    "retry_failed": (lambda campaign: campaign.retry_failed(NOW), {S.COMPLETED_WITH_ERRORS: S.SENDING}),
 }
 
 
@@ -136,13 +137,20 @@ def test_older_final_counts_change_nothing() -> None:
     assert settled.settle(GOOD, NOW, NOW) == settled
 
 
+def test_failed_deliveries_are_not_tried_again_long_after_completion() -> None:
+    settled = a_campaign(status=S.SENDING).settle(BAD, NOW, NOW)
+    assert settled.retry_failed(NOW).status is S.SENDING
+    with pytest.raises(RetryTooLate):
+        settled.retry_failed(NOW + timedelta(microseconds=1))
+
+
 def test_final_counts_are_shown_once_the_campaign_is_completed_and_live_ones_before() -> None:
     live = Counts(audience=3, sent=1)
     campaign = a_campaign(status=S.SENDING, live_counts=live)
     assert campaign.counts == live
     settled = campaign.settle(BAD, NOW, NOW)
     assert settled.counts == BAD
-    assert settled.retry_failed().counts == live
+    assert settled.retry_failed(NOW).counts == live
 
 
 @pytest.mark.parametrize("status", list(S))

@@ -34,6 +34,7 @@ from posthorn_mailer.adapters.db.domains import SqlDomainsUnitOfWork
 from posthorn_mailer.adapters.db.ledger import SqlLedger
 from posthorn_mailer.adapters.db.records import SqlRecordsUnitOfWork
 from posthorn_mailer.adapters.db.relays import SqlRelayDirectory
+from posthorn_mailer.adapters.db.retention import SqlRetention
 from posthorn_mailer.adapters.db.signing_keys import SqlSigningKeys
 from posthorn_mailer.adapters.db.unit_of_work import SqlUnitOfWork
 from posthorn_mailer.adapters.dkim import make_key
@@ -58,6 +59,7 @@ from posthorn_mailer.app.ports_records import NewRecords
 from posthorn_mailer.app.ports_transport import MailTransport, RelayLimiter, Relays
 from posthorn_mailer.app.reconciling import ReconcilingSends
 from posthorn_mailer.app.resolving import ResolvingDeliveries
+from posthorn_mailer.app.retaining import RetainingDeliveries, RetentionPolicy
 from posthorn_mailer.app.routes import Routes
 from posthorn_mailer.app.sending import SendingBatches, WorkerPolicy
 from posthorn_mailer.app.sending_messages import AcceptingMessages, MessageBell, SendingMessages
@@ -93,6 +95,7 @@ class Container:
     controlling: ControllingSends
     resolving: ResolvingDeliveries
     reconciling: ReconcilingSends
+    retaining: RetainingDeliveries
     managing_relays: ManagingRelays
     managing_domains: ManagingDomains
     suppressing: Suppressing
@@ -177,6 +180,9 @@ async def bootstrap(settings: Settings, clock: Clock | None = None) -> AsyncGene
             controlling=engine_parts.controlling,
             resolving=engine_parts.resolving,
             reconciling=engine_parts.reconciling,
+            retaining=RetainingDeliveries(
+                SqlRetention(engine), RetentionPolicy(settings.close_after_days, settings.keep_deliveries_days)
+            ),
             managing_relays=ManagingRelays(
                 new_unit_of_work=new_records,
                 vault=box,

@@ -49,6 +49,19 @@ class Settings(DatabaseSettings):
     resend_after_seconds: float = Field(
         default=900.0, ge=1, description="With `resend`: how long after the attempt that is in doubt."
     )
+    close_after_days: float = Field(
+        default=31,
+        ge=8,
+        description="A campaign that has been final for so long is closed: merge fields are dropped, nothing is sent "
+        "again. Longer than campaigns' RETRY_FAILED_DAYS.",
+    )
+    keep_deliveries_days: float | None = Field(
+        default=None,
+        ge=31,
+        description="Deliveries of closed campaigns are dropped so long after the month in which they became final; "
+        "the campaigns' counts stay. Default: never.",
+    )
+    retain_seconds: float = Field(default=60.0, gt=0, le=3600, description="Pause between runs of retention.")
     allow_private_relays: bool | None = Field(
         default=None,
         description="Whether relays may be in private networks or on this machine. Default: in development only.",

@@ -251,6 +251,10 @@ class Office:
             for campaign_id in self.campaigns.audiences:
                 assert await uow.deliveries.counts(campaign_id) == await uow.deliveries.recount(campaign_id)
 
+    def forget(self, campaign_id: UUID) -> None:
+        """Have nobody count the deliveries of a campaign that has none any more."""
+        del self.campaigns.audiences[campaign_id]
+
     async def phase(self, campaign_id: UUID) -> str:
         return (await self.container.resolving.get_send(self.organisation_id, campaign_id)).send.phase.value
 

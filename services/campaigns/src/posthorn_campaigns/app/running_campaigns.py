@@ -6,7 +6,7 @@ Each is one guarded transition and its event in one transaction. RabbitMQ may be
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from posthorn_campaigns.app.managing_campaigns import check_references
@@ -30,9 +30,10 @@ from posthorn_contracts.envelope import Event
 class RunningCampaigns:
     """The actions on campaigns. All raise CampaignNotFound, and InvalidTransition where the status forbids it."""
 
-    def __init__(self, *, new_unit_of_work: NewUnitOfWork, clock: Clock) -> None:
+    def __init__(self, *, new_unit_of_work: NewUnitOfWork, clock: Clock, retry_failed_within: timedelta) -> None:
         self._new_unit_of_work = new_unit_of_work
         self._clock = clock
+        self._retry_failed_within = retry_failed_within
 
     async def schedule(self, organisation_id: UUID, campaign_id: UUID, at: datetime | None) -> Campaign:
         """Have the campaign start at a time, or now; one that is scheduled gets another time.
@@ -68,9 +69,12 @@ class RunningCampaigns:
         )
 
     async def retry_failed(self, organisation_id: UUID, campaign_id: UUID) -> Campaign:
-        """Try the failed deliveries of a campaign that has completed with errors again."""
+        """Try the failed deliveries of a campaign that has completed with errors again. Raises RetryTooLate."""
         return await self._move(
-            organisation_id, campaign_id, lambda campaign, _now: campaign.retry_failed(), tells=CampaignRetryRequested
+            organisation_id,
+            campaign_id,
+            lambda campaign, now: campaign.retry_failed(now - self._retry_failed_within),
+            tells=CampaignRetryRequested,
         )
 
     async def cancel(self, organisation_id: UUID, campaign_id: UUID) -> Campaign:

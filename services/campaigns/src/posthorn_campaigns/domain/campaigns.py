@@ -11,6 +11,7 @@ from posthorn_campaigns.domain.errors import (
     CampaignNotEditable,
     CampaignRunning,
     InvalidTransition,
+    RetryTooLate,
     ScheduleInvalid,
 )
 
@@ -190,10 +191,12 @@ class Campaign:
             notice=None,
         )
 
-    def retry_failed(self) -> Campaign:
-        """Try the failed deliveries again."""
+    def retry_failed(self, completed_after: datetime) -> Campaign:
+        """Try the failed deliveries again. Raises RetryTooLate if it was completed before `completed_after`."""
         if self.status is not CampaignStatus.COMPLETED_WITH_ERRORS:
             raise InvalidTransition("campaign", self.status, CampaignStatus.SENDING)
+        if self.completed_at is not None and self.completed_at < completed_after:
+            raise RetryTooLate
         return replace(self._to(CampaignStatus.SENDING), completed_at=None, notice=None)
 
     def duplicate(self, id: UUID, now: datetime) -> Campaign:  # noqa: A002  the field's name

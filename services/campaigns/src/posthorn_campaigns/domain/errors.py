@@ -84,6 +84,15 @@ class ContactExists(Conflict):
         return {"contact_id": str(self._contact_id)}
 
 
+class RetryTooLate(Conflict):
+    """The campaign was completed so long ago that nothing of it can be sent any more."""
+
+    code = "retry_too_late"
+
+    def __init__(self) -> None:
+        super().__init__("The campaign was completed too long ago for its failed deliveries to be tried again.")
+
+
 class InvalidTransition(Conflict):
     """The state does not allow it."""
 

@@ -156,6 +156,11 @@ class ControllingSends:
         locked = await uow.sends.lock(send_id)
         if locked is None or locked[0].status not in {SendStatus.SENDING, SendStatus.PAUSED}:
             return
+        if locked[0].closed:
+            # Campaigns knows how long failed deliveries can be retried. If it errs, it still has to be told the end.
+            log.error("failed_deliveries_cannot_be_retried", send_id=str(send_id))
+            await uow.sends.reopen(send_id)
+            return
         retried = await uow.deliveries.retry_failed(send_id)
         await uow.batches.reopen_with_open_deliveries(send_id)
         await uow.sends.reopen(send_id)

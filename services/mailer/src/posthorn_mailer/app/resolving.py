@@ -12,7 +12,7 @@ from posthorn_mailer.app.doorbell import Doorbell
 from posthorn_mailer.app.ports_sends import NewSendingUnitOfWork, Span
 from posthorn_mailer.app.reporting import drain_if_done, report
 from posthorn_mailer.domain.deliveries import Delivery, DeliveryState, Resolution, resolved
-from posthorn_mailer.domain.errors import SendNotRunning
+from posthorn_mailer.domain.errors import SendClosed, SendNotRunning
 from posthorn_mailer.domain.sends import Send, SendStatus
 
 log = structlog.get_logger(__name__)
@@ -74,13 +74,15 @@ class ResolvingDeliveries:
     ) -> Delivery:
         """Decide about a delivery in doubt. Sent again, it keeps its Message-ID and Date.
 
-        Raises SendNotFound, DeliveryNotFound, DeliveryNotAmbiguous, SendNotRunning.
+        Raises SendNotFound, DeliveryNotFound, DeliveryNotAmbiguous, SendNotRunning, SendClosed.
         """
         async with self._new_unit_of_work() as uow:
             await uow.sends.get(organisation_id, campaign_id)
             # Whoever changes a send's deliveries in bulk locks the send first, too.
             await uow.sends.lock(campaign_id)
             send = await uow.sends.get(organisation_id, campaign_id)
+            if send.closed:
+                raise SendClosed
             number = (await uow.deliveries.get(organisation_id, campaign_id, contact_id)).number
             await uow.batches.lock_holding(send.id, number)
             delivery = await uow.deliveries.lock(organisation_id, campaign_id, contact_id)

@@ -101,6 +101,15 @@ class SendNotRunning(Conflict):
         super().__init__(f"The campaign is {status}: nothing of it can be sent again.")
 
 
+class SendClosed(Conflict):
+    """A campaign that has been final for long is closed."""
+
+    code = "send_closed"
+
+    def __init__(self) -> None:
+        super().__init__("The campaign is closed: what becomes of its deliveries is settled.")
+
+
 class RelayInUse(Conflict):
     """A relay stays as long as mail is to go through it."""
 

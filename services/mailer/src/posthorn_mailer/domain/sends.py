@@ -75,6 +75,8 @@ class Send:
     impeded_since: datetime | None
     impeded_reason: str | None
     failure_reason: str | None
+    closed: bool = False
+    """Nothing of it is sent again: what only sending needs is gone, or going."""
 
     @property
     def phase(self) -> SendPhase:

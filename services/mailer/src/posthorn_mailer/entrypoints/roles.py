@@ -73,8 +73,14 @@ async def _schedule(container: Container, stop: asyncio.Event) -> None:
             if lock is not None:
                 await container.reconciling.reconcile()
 
+    async def retain() -> None:
+        async with with_advisory_lock(container.engine, "retain_deliveries") as lock:
+            if lock is not None:
+                await container.retaining.retain()
+
     await asyncio.gather(
         run_every(container.settings.reconcile_seconds, reconcile, stop=stop, name="reconcile_sends"),
+        run_every(container.settings.retain_seconds, retain, stop=stop, name="retain_deliveries"),
         run_inbox_purge(container.engine, stop),
         run_message_reconciler(container, stop),
     )

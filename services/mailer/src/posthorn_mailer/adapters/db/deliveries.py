@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from posthorn_common.addresses import domain_of
 from posthorn_mailer.adapters.db.batches import may_hold
-from posthorn_mailer.adapters.db.tables import batches, deliveries, sends
+from posthorn_mailer.adapters.db.tables import batches, closed_deliveries, deliveries, sends
 from posthorn_mailer.app.ports_content import Recipient
 from posthorn_mailer.app.ports_planning import RecipientPage
 from posthorn_mailer.app.ports_sends import Batch, Span, Tally, Untold
@@ -25,22 +25,19 @@ _COPIED = ("send_id", "number", "organisation_id", "contact_id", "email", "domai
 # Of merge fields at a time; a batch that has more is claimed more than once.
 _MOST_BYTES = 4 * 1024 * 1024
 _UNKNOWN_END = "The worker ended before the relay's answer was written down."
-_COLUMNS = (
-    deliveries.c.send_id,
-    deliveries.c.number,
-    deliveries.c.organisation_id,
-    deliveries.c.contact_id,
-    deliveries.c.email,
-    deliveries.c.state,
-    deliveries.c.attempts,
-    deliveries.c.smtp_code,
-    deliveries.c.enhanced_code,
-    deliveries.c.reply,
-    deliveries.c.cause,
-    deliveries.c.next_attempt_at,
-    deliveries.c.opened_at,
-    deliveries.c.finished_at,
-)
+_SHOWN = (
+    "send_id", "number", "organisation_id", "contact_id", "email", "state", "attempts", "smtp_code", "enhanced_code",
+    "reply", "cause", "opened_at", "finished_at",
+)  # fmt: skip
+_COLUMNS = (*(deliveries.c[name] for name in _SHOWN), deliveries.c.next_attempt_at)
+# Those of sends that are closed as well; in one statement, since they move from one table to the other.
+_all = sa.union_all(
+    sa.select(*_COLUMNS),
+    sa.select(
+        *(closed_deliveries.c[name] for name in _SHOWN),
+        sa.cast(sa.null(), deliveries.c.next_attempt_at.type).label("next_attempt_at"),
+    ),
+).subquery("found_deliveries")
 
 
 class SqlDeliveries:
@@ -128,11 +125,11 @@ class SqlDeliveries:
 
     async def lock(self, organisation_id: UUID, send_id: UUID, contact_id: UUID) -> Delivery:
         """Return the delivery, locked. Raises DeliveryNotFound."""
-        return await self._one(_of(organisation_id, send_id, contact_id).with_for_update())
+        return await self._one(_of(deliveries, organisation_id, send_id, contact_id).with_for_update())
 
     async def get(self, organisation_id: UUID, send_id: UUID, contact_id: UUID) -> Delivery:
         """Return the delivery. Raises DeliveryNotFound."""
-        return await self._one(_of(organisation_id, send_id, contact_id))
+        return await self._one(_of(_all, organisation_id, send_id, contact_id))
 
     async def resolve(self, delivery: Delivery, state: DeliveryState) -> None:
         """Store what a person has decided."""
@@ -149,11 +146,11 @@ class SqlDeliveries:
         self, send_id: UUID, *, state: DeliveryState | None, search: str | None, after: int | None, limit: int
     ) -> list[Delivery]:
         """Return deliveries by number, after `after`."""
-        query = sa.select(*_COLUMNS).where(deliveries.c.send_id == send_id).order_by(deliveries.c.number).limit(limit)
+        query = sa.select(_all).where(_all.c.send_id == send_id).order_by(_all.c.number).limit(limit)
         if after is not None:
-            query = query.where(deliveries.c.number > after)
+            query = query.where(_all.c.number > after)
         if search is not None:
-            query = query.where(deliveries.c.email.icontains(search, autoescape=True))
+            query = query.where(_all.c.email.icontains(search, autoescape=True))
         if state is not None:
             query = _in_state(query, send_id, state, after).limit(limit)
         return [_delivery(row) for row in await self._connection.execute(query)]
@@ -165,11 +162,7 @@ class SqlDeliveries:
 
     async def recount(self, send_id: UUID) -> dict[DeliveryState, int]:
         """Return how many deliveries are in each state, having counted them one by one."""
-        query = (
-            sa.select(deliveries.c.state, sa.func.count())
-            .where(deliveries.c.send_id == send_id)
-            .group_by(deliveries.c.state)
-        )
+        query = sa.select(_all.c.state, sa.func.count()).where(_all.c.send_id == send_id).group_by(_all.c.state)
         found = {DeliveryState(state): count for state, count in await self._connection.execute(query)}
         return {state: found.get(state, 0) for state in DeliveryState}
 
@@ -187,6 +180,8 @@ class SqlDeliveries:
     async def erase(self, organisation_id: UUID, contact_id: UUID) -> list[tuple[UUID, int]]:
         """Blank what is personal and cancel what is not opened; return (send, number) of what was cancelled."""
         rows = await self._connection.execute(_ERASE, {"organisation": organisation_id, "contact": contact_id})
+        # Afterwards: what is moved meanwhile is there by now.
+        await self._connection.execute(_ERASE_CLOSED, {"organisation": organisation_id, "contact": contact_id})
         return [(row.send_id, row.number) for row in rows if row.cancelled]
 
     async def _one(self, query: sa.Select[Any]) -> Delivery:
@@ -242,6 +237,9 @@ _COUNTS = sa.text("""
             WHERE send_id = b.send_id AND number BETWEEN b.first_number AND b.last_number GROUP BY state
         ) found
         WHERE b.send_id = :send AND (b.counts IS NULL OR b.unreported)
+        UNION ALL
+        SELECT kept.key, CAST(kept.value AS bigint)
+        FROM sends s CROSS JOIN LATERAL jsonb_each_text(s.final_counts) kept WHERE s.id = :send
     ) counted GROUP BY state
 """)
 # The names are those of the contract's DeliveryRecord. Written here, a record costs a fifth of what it costs in Python.
@@ -278,11 +276,16 @@ _ERASE = sa.text("""
 """)
 
 
+_ERASE_CLOSED = sa.text("""
+    UPDATE closed_deliveries SET email = '', reply = NULL
+    WHERE contact_id = :contact AND send_id IN (SELECT id FROM sends
+                                                WHERE organisation_id = :organisation AND closed_month IS NOT NULL)
+""")
+
+
 def _in_state(query: sa.Select[Any], send_id: UUID, state: DeliveryState, after: int | None) -> sa.Select[Any]:
     """Return the query with only those in a state: batches that have none are not looked into."""
-    here = sa.and_(
-        deliveries.c.state == state, deliveries.c.number.between(batches.c.first_number, batches.c.last_number)
-    )
+    here = sa.and_(_all.c.state == state, _all.c.number.between(batches.c.first_number, batches.c.last_number))
     found = query.where(here).correlate(batches).lateral("found")
     several = sa.select(found).select_from(batches.join(found, sa.true()))
     several = several.where(batches.c.send_id == send_id, may_hold(state))
@@ -295,11 +298,11 @@ def _range(span: Span) -> dict[str, Any]:
     return {"send": span.send_id, "first": span.first, "last": span.last}
 
 
-def _of(organisation_id: UUID, send_id: UUID, contact_id: UUID) -> sa.Select[Any]:
-    return sa.select(*_COLUMNS).where(
-        deliveries.c.organisation_id == organisation_id,
-        deliveries.c.send_id == send_id,
-        deliveries.c.contact_id == contact_id,
+def _of(source: sa.Table | sa.Subquery, organisation_id: UUID, send_id: UUID, contact_id: UUID) -> sa.Select[Any]:
+    return sa.select(*(source.c[column.name] for column in _COLUMNS)).where(
+        source.c.organisation_id == organisation_id,
+        source.c.send_id == send_id,
+        source.c.contact_id == contact_id,
     )
 
 

@@ -30,6 +30,7 @@ _COLUMNS = (
     sends.c.impeded_since,
     sends.c.impeded_reason,
     sends.c.failure_reason,
+    sends.c.closed_month,
 )
 _PLANNABLE = sa.and_(
     sends.c.started_at.is_not(None),
@@ -201,6 +202,7 @@ class SqlSends:
         query = (
             sa.select(*_COLUMNS)
             .where(sends.c.on_ambiguous == "resend", sends.c.status == SendStatus.SENDING, recent)
+            .where(sends.c.closed_month.is_(None))
             .order_by(sends.c.id.desc())
             .limit(limit)
         )
@@ -234,4 +236,5 @@ def _send(row: Any) -> Send:
         impeded_since=row.impeded_since,
         impeded_reason=row.impeded_reason,
         failure_reason=row.failure_reason,
+        closed=row.closed_month is not None,
     )

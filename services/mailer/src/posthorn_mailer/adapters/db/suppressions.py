@@ -14,6 +14,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from posthorn_mailer.adapters.db.tables import (
+    closed_deliveries,
     deliveries,
     erased_suppressions,
     messages,
@@ -181,10 +182,19 @@ class SqlSuppressions:
                 deliveries.c.email != "",
             )
         )
+        closed = (
+            sa.select(closed_deliveries.c.email)
+            .join(sends, sends.c.id == closed_deliveries.c.send_id)
+            .where(
+                sends.c.organisation_id == organisation_id,
+                closed_deliveries.c.contact_id == contact_id,
+                closed_deliveries.c.email != "",
+            )
+        )
         suppressed = sa.select(suppressions.c.email).where(
             suppressions.c.organisation_id == organisation_id, suppressions.c.contact_id == contact_id
         )
-        return list(await self._connection.scalars(delivered.union(suppressed)))
+        return list(await self._connection.scalars(delivered.union(closed, suppressed)))
 
     def _hash(self, organisation_id: UUID, email: str) -> bytes:
         return hmac.new(self._hash_key, organisation_id.bytes + email.encode(), hashlib.sha256).digest()
