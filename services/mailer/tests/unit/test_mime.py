@@ -24,14 +24,14 @@ from posthorn_contracts.recipient_tokens import RecipientToken
 from posthorn_mailer.adapters.composing.manuscripts import Editor
 from posthorn_mailer.adapters.composing.press import Press, Unprintable
 from posthorn_mailer.adapters.mime import Personal, Sender, Skeleton, one_line
-from posthorn_mailer.app.ports_content import CompositionFailed, Recipient
+from posthorn_mailer.app.ports_content import Recipient
 from posthorn_mailer.app.ports_transport import OutgoingMessage
 
 DATED = datetime(2026, 1, 5, 12, 30, 45, 123456, tzinfo=UTC)
 SECRET = b"s" * 32
 HEADERS = [
     "From", "Reply-To", "To", "Subject", "Date", "Message-ID", "List-Unsubscribe", "List-Unsubscribe-Post", "List-Id",
-    "Feedback-ID", "MIME-Version", "Content-Type",
+    "Feedback-ID", "Precedence", "MIME-Version", "Content-Type",
 ]  # fmt: skip
 
 anything = st.text(max_size=300)
@@ -230,8 +230,12 @@ def test_an_address_with_an_international_domain_is_mailed_in_its_ascii_form() -
     made = letter(content())
     reader = Recipient(1, new_id(), "grace@bücher.example", "{}")
     assert made.compose(reader, DATED).envelope_to == "grace@xn--bcher-kva.example"
-    with pytest.raises(CompositionFailed, match="SMTPUTF8"):
-        made.compose(Recipient(1, new_id(), "grâce@example.com", "{}"), DATED)
+
+
+def test_an_address_that_has_no_ascii_form_stays_as_it_is_for_relays_that_take_it() -> None:
+    message = letter(content()).compose(Recipient(1, new_id(), "grâce@bücher.example", "{}"), DATED)
+    assert message.envelope_to == "grâce@bücher.example"
+    assert "\r\nTo: grâce@bücher.example\r\n".encode() in message.content
 
 
 def test_content_that_cannot_be_parsed_is_refused_with_its_line() -> None:

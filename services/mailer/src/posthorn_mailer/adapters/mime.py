@@ -82,6 +82,7 @@ class Skeleton:
             "List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n"
             f"List-Id: <{one_line(sender.list_id)}>\r\n"
             f"Feedback-ID: {one_line(sender.feedback_id)}\r\n"
+            "Precedence: bulk\r\n"
             "MIME-Version: 1.0\r\n"
             f'Content-Type: multipart/alternative; boundary="{boundary}"\r\n'
             "\r\n" + _part_head(boundary, "plain")

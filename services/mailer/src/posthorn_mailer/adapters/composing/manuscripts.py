@@ -8,12 +8,12 @@ import hmac
 from datetime import datetime
 from uuid import UUID
 
-from email_validator import EmailNotValidError, validate_email
 from pydantic import ValidationError
 
 from posthorn_contracts.campaigns.internal_v1 import CampaignContent
 from posthorn_contracts.recipient_tokens import RecipientToken
 from posthorn_mailer.adapters.composing.press import Manuscript, Reader
+from posthorn_mailer.adapters.smtp.addresses import ascii_form
 from posthorn_mailer.app.ports_content import CompositionFailed, Recipient
 
 _TOKEN_CHARACTERS = 66
@@ -40,8 +40,8 @@ class Editor:
             text=parsed.text,
             html=parsed.html,
             from_name=parsed.from_name,
-            from_email=_ascii(parsed.from_email),
-            reply_to=_ascii(parsed.reply_to) if parsed.reply_to else None,
+            from_email=ascii_form(parsed.from_email),
+            reply_to=ascii_form(parsed.reply_to) if parsed.reply_to else None,
             list_id=parsed.list_id,
             feedback_id=f"{campaign_id.hex}:{parsed.organisation_id.hex}:campaign:posthorn",
             public_base=self._public_base,
@@ -49,9 +49,9 @@ class Editor:
         )
 
     def reader(self, campaign_id: UUID, recipient: Recipient, dated: datetime) -> Reader:
-        """Return a recipient of a campaign as a reader. Raises CompositionFailed."""
+        """Return a recipient of a campaign as a reader."""
         return Reader(
-            to=_ascii(recipient.email),
+            to=ascii_form(recipient.email),
             contact_id=recipient.contact_id.hex,
             token=RecipientToken(campaign_id, recipient.contact_id).sign(self._link_secret),
             dated=int(dated.timestamp()),
@@ -62,16 +62,3 @@ class Editor:
         """Return a text as long as a token, the same in every process, from which nobody can tell our secret."""
         digest = hmac.digest(self._link_secret, b"posthorn mark of tokens" + campaign_id.bytes, hashlib.sha512)
         return base64.urlsafe_b64encode(digest).decode()[:_TOKEN_CHARACTERS]
-
-
-def _ascii(email: str) -> str:
-    """Return the address as it goes into an envelope. Raises CompositionFailed where only SMTPUTF8 could help."""
-    if email.isascii():
-        return email
-    try:
-        found = validate_email(email, check_deliverability=False, test_environment=True).ascii_email
-    except EmailNotValidError:
-        found = None
-    if found is None:
-        raise CompositionFailed("The address needs SMTPUTF8, which is not supported.")
-    return found

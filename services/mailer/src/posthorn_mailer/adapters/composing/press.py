@@ -26,7 +26,8 @@ _SHARED = re.compile(r"\{\{ ?(posthorn_unsubscribe_url|unsubscribe_url|posthorn_
 
 
 class Manuscript(NamedTuple):
-    """What all messages of a campaign are made from. Addresses are ASCII, the id is in hexadecimal.
+    """What all messages of a campaign are made from. Addresses are in ASCII where they can
+    be, the id is in hexadecimal.
 
     `mark` stands in texts where the recipient's token will be: no template or contact can know it.
     """
@@ -46,7 +47,10 @@ class Manuscript(NamedTuple):
 
 
 class Reader(NamedTuple):
-    """Whom a message is for. The address is ASCII, the id is in hexadecimal, `fields` is JSON, `dated` a Unix time."""
+    """Whom a message is for.
+
+    The address is in ASCII where it can be, the id is in hexadecimal, `fields` is JSON, `dated` a Unix time.
+    """
 
     to: str
     contact_id: str
