@@ -19,6 +19,7 @@ CONTENT = b"Subject: Hello\r\n\r\nDear friend,\r\n.a dot\r\n..two\r\n"
 NO_REPLY = "No reply in time"
 LOST = "The connection was lost"
 _LONG = 30.0
+_BETWEEN_DROPS = 0.02
 _EPOCH = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 
 
@@ -150,16 +151,35 @@ class Peer:
         if isinstance(order, float):
             await asyncio.sleep(order)
             order = default
-        self.said = text = str(order)
-        if text.startswith("bytewise "):
-            for byte in (text.removeprefix("bytewise ") + "\r\n").encode():
-                writer.write(bytes([byte]))
-                await writer.drain()
-                await asyncio.sleep(0.001)
+        self.said = str(order)
+        return await self._say(self.said, writer)
+
+    async def _say(self, text: str, writer: asyncio.StreamWriter) -> bool:
+        """Say it, as its first word tells; False ends the connection."""
+        way, _, words = text.partition(" ")
+        if way == "cut":  # without the end of the line, if it has none
+            writer.write(words.encode())
+            return False
+        if way == "half":
+            writer.write(words.encode() + b"\r\n")
+            await asyncio.sleep(_LONG)
+            return False
+        if way == "drip":
+            await self._slowly([words.encode()] * int(_LONG / _BETWEEN_DROPS), _BETWEEN_DROPS, writer)
+            return False
+        if way == "bytewise":
+            await self._slowly([bytes([byte]) for byte in (words + "\r\n").encode()], 0.001, writer)
             return True
         writer.write(text.encode("utf-8", "surrogateescape") + b"\r\n")
         await writer.drain()
         return not text.startswith("421")
+
+    @staticmethod
+    async def _slowly(drops: Sequence[bytes], pause: float, writer: asyncio.StreamWriter) -> None:
+        for drop in drops:
+            writer.write(drop)
+            await writer.drain()
+            await asyncio.sleep(pause)
 
 
 def a_relay(port: int, **changes: object) -> Relay:

@@ -14,6 +14,9 @@ from .smtp_peer import CONTENT, LOST, NO_REPLY, SHORT, Peer, a_message, a_relay,
 pytestmark = pytest.mark.integration
 
 
+_HALF, _DRIP = "half 250-2.0.0 ok", "drip 2"
+_WAYS_OF_SILENCE = {"silence", _HALF, _DRIP}
+
 SCRIPTS: list[tuple[str, dict[str, object], Attempt, Outcome]] = [
     ("421 banner", {"banner": "421 4.3.2 busy"}, Attempt(Stage.CONNECT, 421, "4.3.2", "4.3.2 busy"), Outcome.DEFERRED),
     ("554 banner", {"banner": "554 no"}, Attempt(Stage.CONNECT, 554, None, "no"), Outcome.DEFERRED),
@@ -42,6 +45,22 @@ SCRIPTS: list[tuple[str, dict[str, object], Attempt, Outcome]] = [
              Outcome.AMBIGUOUS if step == "dot" else Outcome.DEFERRED),
         )
     ),
+    *(
+        case
+        for step, stage, outcome in (
+            ("RCPT", Stage.RCPT, Outcome.DEFERRED), ("dot", Stage.CONTENT, Outcome.AMBIGUOUS))
+        for case in (
+            (f"half a line at {step}, and the end", {step: "cut 25"}, Attempt(stage, None, None, LOST), outcome),
+            (f"one line of several at {step}, and the end", {step: "cut 250-2.0.0 ok\r\n"},
+             Attempt(stage, None, None, LOST), outcome),
+            (f"half a reply at {step}, and silence", {step: _HALF}, Attempt(stage, None, None, NO_REPLY), outcome),
+            (f"a line without end at {step}", {step: _DRIP}, Attempt(stage, None, None, NO_REPLY), outcome),
+            (f"a huge line at {step}", {step: "250 " + "x" * 9000},
+             Attempt(stage, None, None, "The reply is not SMTP: Response too long"), outcome),
+            (f"bytes that are no text at {step}", {step: "\x00\udcff\udcfe\x01"},
+             Attempt(stage, None, None, "The reply is not SMTP: Malformed SMTP response line:"), outcome),
+        )
+    ),
     ("552 at RCPT", {"RCPT": "552 full"}, Attempt(Stage.RCPT, 552, None, "full"), Outcome.DEFERRED),
     ("unknown user", {"RCPT": "550 5.1.1 no such user"}, Attempt(Stage.RCPT, 550, "5.1.1", "5.1.1 no such user"),
      Outcome.BOUNCED),
@@ -56,6 +75,8 @@ SCRIPTS: list[tuple[str, dict[str, object], Attempt, Outcome]] = [
      Outcome.BOUNCED),
 ]  # fmt: skip
 
+
+_NEXT = b"Subject: The next\r\n\r\nUnharmed.\r\n"
 
 WAYS = {
     "one by one": ["8BITMIME"],
@@ -78,15 +99,28 @@ async def test_every_misbehaviour_ends_the_attempt_exactly_where_it_happened(
     script: dict[str, object], expected: Attempt, outcome: Outcome, extensions: list[str]
 ) -> None:
     phase = "greeting" if expected.stage is Stage.CONNECT else expected.stage.value
-    timeouts = SmtpTimeouts(**{phase: SHORT}) if "silence" in script.values() else None
+    timeouts = SmtpTimeouts(**{phase: SHORT}) if _WAYS_OF_SILENCE & set(script.values()) else None
     async with Peer(script, extensions=extensions).listening() as peer, a_transport(timeouts=timeouts) as transport:
-        attempt = await transport.send(a_relay(peer.port), a_message())
+        relay = a_relay(peer.port)
+        attempt = await transport.send(relay, a_message())
+        first_contents, last_command = list(peer.contents), peer.commands[-1:]
+        peer.script.clear()
+        transport._timeouts = SmtpTimeouts()
+        following = await transport.send(relay, a_message("next@example.com", _NEXT))
     assert attempt == expected
     assert classify(attempt).outcome is outcome
     if expected.stage is not Stage.CONTENT:
-        assert peer.contents == []
+        assert first_contents == []
     if expected.stage is Stage.RCPT and expected.code in {550, 451, 552}:
-        assert peer.commands[-2:] == ["RSET", "QUIT"], "the connection was kept, and cleaned for the next message"
+        assert last_command == ["RSET"], "the connection was kept, and cleaned for the next message"
+        assert peer.connections == 1
+    assert following == Attempt(Stage.CONTENT, 250, "2.0.0", "2.0.0 queued"), "the next message is unharmed"
+    assert peer.contents[len(first_contents) :] in ([_NEXT], [_NEXT + b".\r\n"])
+    assert [line for line in peer.commands if line.startswith("RCPT")][-1].startswith("RCPT TO:<next@example.com>")
+
+
+def test_relays_misbehave_in_many_ways() -> None:
+    assert len({name for name, *_ in SCRIPTS}) == len(SCRIPTS) >= 50
 
 
 async def test_a_closed_port_is_certain_non_delivery() -> None:
