@@ -53,7 +53,7 @@ test: bootstrap ## Run all tests against real servers; ARGS="-k pause" chooses.
 test-unit: environment ## Run the tests that need no servers.
 	@$(BIN)/pytest -m "not integration and not e2e and not slow and not chaos" $(ARGS)
 
-chaos: bootstrap ## Prove that no fault loses a recipient or mails one twice (20,000 recipients, 20 minutes); ARGS="-k redis".
+chaos: bootstrap ## Prove that no fault loses a recipient or mails one twice (20,000 recipients, half an hour); ARGS="-k redis".
 	@POSTHORN_CHAOS_RECIPIENTS="$${POSTHORN_CHAOS_RECIPIENTS:-20000}" $(BIN)/pytest -m "" tests/chaos $(ARGS)
 
 test-servers-down: environment ## Stop the servers that `make test` leaves running for the next run.

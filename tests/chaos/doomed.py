@@ -57,7 +57,9 @@ def _before(owner: type, name: str, wanted: Wanted = _any, *, nth: int = 1) -> N
     setattr(owner, name, doomed)
 
 
-def _after(owner: type, name: str, wanted: Wanted = _any, *, nth: int = 1, then: Callable[[], None] = _die) -> None:
+def _after(
+    owner: type, name: str, wanted: Wanted = _any, *, nth: int = 1, then: Callable[[Any], None] | None = None
+) -> None:
     """Die when a method has done its work for the `nth` time; what its transaction has written is not committed."""
     original, calls = getattr(owner, name), 0
 
@@ -66,7 +68,7 @@ def _after(owner: type, name: str, wanted: Wanted = _any, *, nth: int = 1, then:
         result = await original(self, *arguments, **options)
         calls += wanted(result, *arguments)
         if calls == nth:
-            then()
+            _die() if then is None else then(self)
         return result
 
     setattr(owner, name, doomed)
@@ -74,13 +76,13 @@ def _after(owner: type, name: str, wanted: Wanted = _any, *, nth: int = 1, then:
 
 def _after_commit(unit_of_work: type, owner: type, name: str, wanted: Wanted = _any) -> None:
     """Die when the transaction in which a method was called is committed, before anything else happens."""
-    doomed_by: list[bool] = []
-    _after(owner, name, wanted, then=lambda: doomed_by.append(True))
+    doomed_connections: list[Any] = []
+    _after(owner, name, wanted, then=lambda repository: doomed_connections.append(repository._connection))
     commit = unit_of_work.__aexit__  # type: ignore[attr-defined]
 
     async def doomed(self: Any, *arguments: Any) -> None:
         await commit(self, *arguments)
-        if doomed_by:
+        if self._connection in doomed_connections:
             _die()
 
     unit_of_work.__aexit__ = doomed  # type: ignore[attr-defined]
