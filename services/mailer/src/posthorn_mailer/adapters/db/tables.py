@@ -104,7 +104,7 @@ deliveries = sa.Table(
     sa.Column("reply", sa.Text),
     sa.Column("cause", sa.Text),
     sa.Index(None, "send_id", "contact_id", unique=True),
-    postgresql_with={"fillfactor": "60"},
+    postgresql_with={"fillfactor": "45"},
 )
 
 # What is kept of a delivery once its send is closed, by the month in which the send was drained. The columns are in the
