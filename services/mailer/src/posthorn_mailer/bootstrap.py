@@ -37,6 +37,7 @@ from posthorn_mailer.adapters.db.relays import SqlRelayDirectory
 from posthorn_mailer.adapters.db.retention import SqlRetention
 from posthorn_mailer.adapters.db.signing_keys import SqlSigningKeys
 from posthorn_mailer.adapters.db.unit_of_work import SqlUnitOfWork
+from posthorn_mailer.adapters.db.warm_up_days import SqlWarmUpDays
 from posthorn_mailer.adapters.dkim import make_key
 from posthorn_mailer.adapters.dns import ResolverDnsTexts
 from posthorn_mailer.adapters.letters import compose
@@ -64,6 +65,7 @@ from posthorn_mailer.app.routes import Routes
 from posthorn_mailer.app.sending import SendingBatches, WorkerPolicy
 from posthorn_mailer.app.sending_messages import AcceptingMessages, MessageBell, SendingMessages
 from posthorn_mailer.app.suppressing import Suppressing
+from posthorn_mailer.app.warm_ups import WarmUps
 from posthorn_mailer.domain.deliveries import Backoff
 from posthorn_mailer.domain.relays import Relay
 from posthorn_mailer.settings import Settings
@@ -188,6 +190,7 @@ async def bootstrap(settings: Settings, clock: Clock | None = None) -> AsyncGene
                 vault=box,
                 hosts=ResolvingRelayHosts(allow_internal=settings.private_relays_allowed),
                 probe=transport,
+                days=SqlWarmUpDays(engine),
                 clock=clock,
             ),
             managing_domains=ManagingDomains(
@@ -201,7 +204,7 @@ async def bootstrap(settings: Settings, clock: Clock | None = None) -> AsyncGene
             accepting_messages=AcceptingMessages(new_unit_of_work=new_records, bell=bell, clock=clock),
             sending_messages=SendingMessages(
                 new_unit_of_work=new_records,
-                routes=Routes(relays, engine_parts.breakers),
+                routes=engine_parts.routes,
                 breakers=engine_parts.breakers,
                 transport=transport,
                 limiter=limiter,
@@ -224,6 +227,7 @@ class SendingParts:
     resolving: ResolvingDeliveries
     reconciling: ReconcilingSends
     breakers: Breakers
+    routes: Routes
 
 
 def sending_parts(
@@ -247,11 +251,14 @@ def sending_parts(
 
     pauses = OutagePauses(settings.outage_first_pause_seconds, settings.outage_longest_pause_seconds)
     breakers = Breakers(shared_breakers, pauses)
+    warm_ups = WarmUps(SqlWarmUpDays(engine))
+    routes = Routes(relays, breakers, warm_ups)
 
     def new_lane(relay: Relay, sending: SendingBatches) -> Lane:
         parts = LaneParts(
             transport=transport,
             limiter=limiter,
+            warm_ups=warm_ups,
             ledger=SqlLedger(engine, horizon_seconds=settings.retry_horizon_seconds),
             backoff=Backoff(settings.retry_base_seconds, settings.retry_cap_seconds),
             clock=clock,
@@ -276,7 +283,7 @@ def sending_parts(
         ),
         sending=SendingBatches(
             new_unit_of_work=new_unit_of_work,
-            routes=Routes(relays, breakers),
+            routes=routes,
             printer=printer,
             signing_keys=SqlSigningKeys(engine, SecretBox(secret_bytes(settings.encryption_key))),
             doorbell=doorbell,
@@ -300,6 +307,7 @@ def sending_parts(
             clock=clock,
         ),
         breakers=breakers,
+        routes=routes,
     )
 
 

@@ -197,6 +197,7 @@ def a_relay(port: int, **changes: object) -> Relay:
         "from_email": None,
         "is_default": True,
         "weight": 0,
+        "warm_up": None,
         "version": 1,
         "created_at": _EPOCH,
         "updated_at": _EPOCH,

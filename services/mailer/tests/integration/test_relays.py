@@ -228,6 +228,7 @@ async def test_private_hosts_are_refused_where_they_are_not_allowed(
         vault=managing._vault,
         hosts=hosts,
         probe=container.transport,
+        days=managing._days,
         clock=managing._clock,
     )
     app = build_app(replace(container, managing_relays=strict))

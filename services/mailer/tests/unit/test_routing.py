@@ -31,6 +31,7 @@ def a_relay(number: int, weight: int, *, is_default: bool = False) -> Relay:
         from_email=None,
         is_default=is_default,
         weight=weight,
+        warm_up=None,
         version=1,
         created_at=_EPOCH,
         updated_at=_EPOCH,

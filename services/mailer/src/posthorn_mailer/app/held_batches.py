@@ -30,6 +30,8 @@ class Halt(StrEnum):
     RELAY_AWAY = "relay_away"
     UNABLE = "unable"
     """This process cannot make messages at present."""
+    DAY_USED_UP = "day_used_up"
+    """The relay's warm-up plan allows no more today."""
     TURN_OVER = "turn_over"
     """It takes long, and others wait for their turn."""
 
@@ -67,6 +69,12 @@ class HeldBatch:
     def relay_away(self, seconds: float, notice: str | None) -> None:
         """Open nothing more until the relay may be tried again; `notice` is for people."""
         self.halt_for(Halt.RELAY_AWAY)
+        self.resume_in_seconds = seconds
+        self.outage = notice
+
+    def day_used_up(self, seconds: float, notice: str) -> None:
+        """Open nothing more before it is worth asking again; `notice` is for people."""
+        self.halt_for(Halt.DAY_USED_UP)
         self.resume_in_seconds = seconds
         self.outage = notice
 

@@ -35,6 +35,7 @@ from posthorn_mailer.app.ports_ledger import (
     Opening,
 )
 from posthorn_mailer.app.ports_transport import MailTransport, RelayLimiter, Withdrawn
+from posthorn_mailer.app.warm_ups import WarmUps
 from posthorn_mailer.domain.deliveries import Backoff, DeliveryState, settle
 from posthorn_mailer.domain.relays import Relay
 from posthorn_mailer.domain.replies import MAX_TEXT_CHARACTERS, Attempt, classify
@@ -46,6 +47,7 @@ _ATTEMPT_ID_BITS = 62
 _FIRST_DATABASE_PAUSE_SECONDS = 0.2
 _LONGEST_DATABASE_PAUSE_SECONDS = 5.0
 _UNABLE_SECONDS = 30.0
+_SHORTEST_LIMIT_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,7 @@ class LaneParts:
 
     transport: MailTransport
     limiter: RelayLimiter
+    warm_ups: WarmUps
     ledger: Ledger
     backoff: Backoff
     clock: Clock
@@ -169,6 +172,9 @@ class Lane:
         if free <= 0:
             return []
         granted = await self._granted(free)
+        relay = self.relay
+        if relay.warm_up is not None:
+            granted = await self._allowed(relay, granted)
         turns: list[_Turn] = []
         # Some may have been halted while the limiter was asked.
         while len(turns) < granted and any(held.has_more for held in self._held):
@@ -176,6 +182,8 @@ class Lane:
             self._held.append(held)  # whoever was served goes to the end, however few were granted
             if held.has_more:
                 turns.append(self._turn(held, held.waiting.popleft()))
+        if relay.warm_up is not None:
+            self._parts.warm_ups.put_back(relay, granted - len(turns))
         return turns
 
     async def _granted(self, wanted: int) -> int:
@@ -187,6 +195,19 @@ class Lane:
         if granted == 0:
             self._limited_until = time.monotonic() + seconds
         return granted
+
+    async def _allowed(self, relay: Relay, wanted: int) -> int:
+        """Return how many of `wanted` messages the relay's warm-up plan allows; if none today, let all batches go."""
+        if wanted == 0:
+            return 0
+        warm_ups = self._parts.warm_ups
+        allowed, seconds = await warm_ups.take(relay, wanted)
+        if allowed == 0 and warm_ups.used_up_for(relay) > 0:
+            for held in self._held:
+                held.day_used_up(seconds, warm_ups.notice(relay))
+        elif allowed == 0:
+            self._limited_until = time.monotonic() + max(seconds, _SHORTEST_LIMIT_SECONDS)
+        return allowed
 
     def _turn(self, held: HeldBatch, recipient: Recipient) -> _Turn:
         batch = held.batch
@@ -234,6 +255,8 @@ class Lane:
             self._wake.set()
         else:
             held.unsettled -= 1
+        if self.relay.warm_up is not None:
+            self._parts.warm_ups.put_back(self.relay, 1)
         if opening.attempt_id in result.suppressed:
             held.unreported = True
             DELIVERIES.labels(DeliveryState.SUPPRESSED).inc()

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from datetime import date
 from typing import Any
 from uuid import UUID
 
 from posthorn_common.clock import Clock, new_id
 from posthorn_mailer.app.ports_records import NewRecords, RelayHosts, RelayProbe, Vault
+from posthorn_mailer.app.ports_warm_up import WarmUpDays
 from posthorn_mailer.domain.errors import DefaultRelayNeeded, PasswordNeeded, RelayInUse
 from posthorn_mailer.domain.relays import Relay, TlsMode, password_purpose
 from posthorn_mailer.domain.replies import Attempt, Stage
+from posthorn_mailer.domain.warm_up import WarmUp
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +32,17 @@ class NewRelay:
     from_email: str | None
     is_default: bool
     weight: int
+    warm_up: WarmUp | None
+
+
+@dataclass(frozen=True, slots=True)
+class WarmUpToday:
+    """How far a relay's warm-up is: `limit` None is without one. Single messages count and are not held back."""
+
+    plan: WarmUp | None
+    day: date
+    limit: int | None
+    used: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +60,20 @@ class ManagingRelays:
     """The use cases of relays."""
 
     def __init__(
-        self, *, new_unit_of_work: NewRecords, vault: Vault, hosts: RelayHosts, probe: RelayProbe, clock: Clock
+        self,
+        *,
+        new_unit_of_work: NewRecords,
+        vault: Vault,
+        hosts: RelayHosts,
+        probe: RelayProbe,
+        days: WarmUpDays,
+        clock: Clock,
     ) -> None:
         self._new_unit_of_work = new_unit_of_work
         self._vault = vault
         self._hosts = hosts
         self._probe = probe
+        self._days = days
         self._clock = clock
 
     async def create(self, organisation_id: UUID, wanted: NewRelay) -> Relay:
@@ -75,6 +97,7 @@ class ManagingRelays:
                 from_email=wanted.from_email,
                 is_default=is_default,
                 weight=wanted.weight,
+                warm_up=wanted.warm_up,
                 version=1,
                 created_at=now,
                 updated_at=now,
@@ -130,6 +153,13 @@ class ManagingRelays:
                 raise RelayInUse
             await uow.relays.delete(organisation_id, relay_id, self._clock.now())
             await uow.relays.promote_oldest(organisation_id)
+
+    async def warm_up(self, organisation_id: UUID, relay_id: UUID) -> WarmUpToday:
+        """Return how far a relay's warm-up is. Raises RelayNotFound."""
+        relay = await self.get(organisation_id, relay_id)
+        today = await self._days.used_today(relay)
+        limit = None if relay.warm_up is None else relay.warm_up.limit_on(today.day)
+        return WarmUpToday(relay.warm_up, today.day, limit, today.used)
 
     async def test(self, organisation_id: UUID, relay_id: UUID) -> ProbeResult:
         """Connect to the relay, encrypt and sign in; nothing is sent. Raises RelayNotFound."""

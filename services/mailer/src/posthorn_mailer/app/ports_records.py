@@ -45,6 +45,10 @@ class RelayRecords(Protocol):
         """Keep the row for what refers to it, without its password."""
         ...
 
+    async def count_message(self, relay: Relay) -> None:
+        """Count a message among those that the relay's warm-up plan allows today; it is not held back."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class SuppressionFilter:

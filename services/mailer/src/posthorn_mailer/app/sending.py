@@ -37,6 +37,7 @@ log = structlog.get_logger(__name__)
 _LETTERS_KEPT = 32
 _WITHOUT_RELAY_SECONDS = 30.0
 _RETRY_SECONDS = 0.5
+_BY_THE_RELAY = frozenset({Halt.RELAY_AWAY, Halt.DAY_USED_UP})
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,11 +261,11 @@ class SendingBatches:
                 held.relay_away(route.seconds, self._routes.notice(route))
             elif held.has_more:
                 await self._lane(route.relay).send(held, route.relay)
-                if held.halt is Halt.RELAY_AWAY and self._routes.has_other(route):
+                if held.halt in _BY_THE_RELAY and self._routes.has_other(route):
                     held.relay_away(0.0, None)
         finally:
             self._routes.leave(route)
-        # Whoever takes the batch next is to know what this process has found out.
+        # Whoever takes the batch next is to know what this process has found out, and may use what it has not.
         await self._routes.told(route)
 
     def _lane(self, relay: Relay) -> Lane:
@@ -355,7 +356,7 @@ class SendingBatches:
 
 def _pause_seconds(held: HeldBatch, tally: Tally) -> float:
     """Return in how many seconds the batch may be claimed again."""
-    if held.halt in {Halt.RELAY_AWAY, Halt.UNABLE}:
+    if held.halt in _BY_THE_RELAY or held.halt is Halt.UNABLE:
         return held.resume_in_seconds
     if tally.counts.keys() & {DeliveryState.PENDING, DeliveryState.SENDING}:
         return 0.0

@@ -193,6 +193,8 @@ class SendingMessages:
         attempt_id = new_id()
         async with self._new_unit_of_work() as uow:
             opened = await uow.messages.open(message_id, attempt_id, LEASE_SECONDS)
+            if opened is not None and route.relay.warm_up is not None:
+                await uow.relays.count_message(route.relay)
         if opened is not None:
             await self._send(opened, attempt_id, route, signatures)
 

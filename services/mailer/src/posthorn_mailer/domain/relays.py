@@ -9,6 +9,7 @@ from enum import StrEnum
 from uuid import UUID
 
 from posthorn_mailer.domain.replies import Attempt, Stage
+from posthorn_mailer.domain.warm_up import WarmUp
 
 MAX_CONNECTIONS = 200
 DEFAULT_CONNECTIONS = 10
@@ -43,6 +44,7 @@ class Relay:
     from_email: str | None
     is_default: bool
     weight: int
+    warm_up: WarmUp | None
     version: int
     created_at: datetime
     updated_at: datetime

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
@@ -13,9 +13,11 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from posthorn_common.secretbox import SecretBox
-from posthorn_mailer.adapters.db.tables import messages, relays, sends
+from posthorn_mailer.adapters.db.tables import messages, relay_days, relays, sends
+from posthorn_mailer.adapters.db.warm_up_days import count_message
 from posthorn_mailer.domain.errors import RelayNotFound
 from posthorn_mailer.domain.relays import Relay, TlsMode, password_purpose
+from posthorn_mailer.domain.warm_up import WarmUp
 
 _FIELDS = tuple(field.name for field in dataclasses.fields(Relay))
 _COLUMNS = [relays.c[name] for name in _FIELDS]
@@ -36,7 +38,7 @@ class SqlRelays:
 
     async def add(self, relay: Relay, sealed_password: bytes | None) -> None:
         """Store a new relay."""
-        values = {**dataclasses.asdict(relay), "sealed_password": sealed_password}
+        values = {**_values(relay), "sealed_password": sealed_password}
         await self._connection.execute(sa.insert(relays).values(values))
 
     async def get(self, organisation_id: UUID, relay_id: UUID) -> Relay:
@@ -56,7 +58,7 @@ class SqlRelays:
 
     async def save(self, relay: Relay) -> None:
         """Store a changed relay."""
-        await self._change(relay.organisation_id, relay.id, dataclasses.asdict(relay))
+        await self._change(relay.organisation_id, relay.id, _values(relay))
 
     async def save_password(self, organisation_id: UUID, relay_id: UUID, sealed: bytes | None) -> None:
         """Store another password, or none."""
@@ -95,6 +97,15 @@ class SqlRelays:
         """Keep the row for what refers to it, without its password."""
         gone = {"deleted_at": at, "updated_at": at, "is_default": False, "sealed_password": None}
         await self._change(organisation_id, relay_id, gone)
+        await self._connection.execute(
+            sa.delete(relay_days).where(
+                relay_days.c.organisation_id == organisation_id, relay_days.c.relay_id == relay_id
+            )
+        )
+
+    async def count_message(self, relay: Relay) -> None:
+        """Count a message among those of today."""
+        await count_message(self._connection, relay)
 
     async def _change(self, organisation_id: UUID, relay_id: UUID, values: dict[str, Any]) -> None:
         change = sa.update(relays).where(relays.c.organisation_id == organisation_id, relays.c.id == relay_id)
@@ -178,4 +189,13 @@ def _select(organisation_id: UUID) -> sa.Select[Any]:
 
 
 def _relay(row: sa.RowMapping) -> Relay:
-    return Relay(**{**row, "tls": TlsMode(row["tls"])})
+    plan = row["warm_up"]
+    warm_up = None if plan is None else WarmUp(**{**plan, "starts_on": date.fromisoformat(plan["starts_on"])})
+    return Relay(**{**row, "tls": TlsMode(row["tls"]), "warm_up": warm_up})
+
+
+def _values(relay: Relay) -> dict[str, Any]:
+    values = dataclasses.asdict(relay)
+    if relay.warm_up is not None:
+        values["warm_up"]["starts_on"] = relay.warm_up.starts_on.isoformat()
+    return values

@@ -147,6 +147,7 @@ relays = sa.Table(
     sa.Column("from_email", sa.Text),
     sa.Column("is_default", sa.Boolean, nullable=False),
     sa.Column("weight", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("warm_up", JSONB(none_as_null=True)),
     sa.Column("version", sa.Integer, nullable=False),
     sa.Column("created_at", _time, nullable=False),
     sa.Column("updated_at", _time, nullable=False),
@@ -160,6 +161,16 @@ relays = sa.Table(
         unique=True,
         postgresql_where=sa.text("is_default AND deleted_at IS NULL"),
     ),
+)
+
+# What relays with a warm-up plan have sent, or have reserved to send, by the day in UTC.
+relay_days = sa.Table(
+    "relay_days",
+    metadata,
+    sa.Column("relay_id", sa.ForeignKey(relays.c.id), primary_key=True),
+    sa.Column("day", sa.Date, primary_key=True),
+    sa.Column("organisation_id", sa.Uuid, nullable=False),
+    sa.Column("used", sa.Integer, nullable=False),
 )
 
 # Nobody in one of the next two tables is mailed: whoever opens a delivery asks both in the same statement, by address

@@ -5,11 +5,13 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import date
 from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Depends
-from pydantic import AfterValidator, AwareDatetime, BaseModel, Field, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, BaseModel, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
 from posthorn_common.http.fields import EmailAddress, RequestModel, SingleLine
@@ -29,6 +31,7 @@ from posthorn_mailer.domain.relays import (
     RelayState,
     TlsMode,
 )
+from posthorn_mailer.domain.warm_up import MAX_GROWTH, MAX_MESSAGES, MIN_GROWTH, WarmUp
 from posthorn_mailer.entrypoints.http.deps import Services
 
 router = APIRouter(tags=["relays"])
@@ -63,6 +66,7 @@ Connections = Annotated[
 ]
 Rate = Annotated[float, Field(ge=0.01, le=100_000, description="Over all workers; null: as fast as it goes.")]
 
+Messages = Annotated[int, Field(ge=1, le=MAX_MESSAGES)]
 Weight = Annotated[
     int,
     Field(
@@ -76,6 +80,29 @@ Weight = Annotated[
 ]
 
 
+class WarmUpPlan(RequestModel):
+    """Messages of campaigns a day: `first_day`, then `growth` times as many each day, in UTC.
+
+    Nothing before `starts_on`. From the day on which that would be `until` or more there is no limit any more. Single
+    messages count and are not held back.
+    """
+
+    starts_on: date
+    first_day: Messages = Field(examples=[50])
+    growth: float = Field(ge=MIN_GROWTH, le=MAX_GROWTH, examples=[1.5])
+    until: Messages = Field(examples=[100_000])
+
+    @model_validator(mode="after")
+    def _must_grow(self) -> WarmUpPlan:
+        if self.until <= self.first_day:
+            raise PydanticCustomError("no_growth", "until must be more than first_day")
+        return self
+
+    def to_domain(self) -> WarmUp:
+        """Return the plan."""
+        return WarmUp(**self.model_dump())
+
+
 class RelayRequest(RequestModel):
     name: SingleLine
     host: Host = Field(examples=["smtp.example.com"])
@@ -83,12 +110,22 @@ class RelayRequest(RequestModel):
     tls: TlsMode = TlsMode.STARTTLS
     verify_certificate: bool = True
     username: SingleLine | None = None
-    password: Secret | None = Field(default=None, description="Is never shown again.")
+    password: Secret | None = Field(
+        default=None,
+        description="Is never shown again. Where it begins with `Bearer `, the rest is an OAuth 2 access token for "
+        "AUTH XOAUTH2; set it anew before it expires.",
+    )
     max_connections: Connections = DEFAULT_CONNECTIONS
     messages_per_second: Rate | None = None
     from_email: EmailAddress | None = Field(default=None, description="Sender of messages that name none.")
     is_default: bool = Field(default=False, description="The first relay always is.")
     weight: Weight = 0
+    warm_up: WarmUpPlan | None = None
+
+    def to_domain(self) -> NewRelay:
+        """Return the relay to create."""
+        fields = self.model_dump(exclude={"warm_up"})
+        return NewRelay(**fields, warm_up=None if self.warm_up is None else self.warm_up.to_domain())
 
 
 class RelayChanges(RequestModel):
@@ -107,6 +144,12 @@ class RelayChanges(RequestModel):
     from_email: EmailAddress | None = None
     is_default: bool = Field(default_factory=bool)
     weight: Weight = Field(default_factory=int)
+    warm_up: WarmUpPlan | None = Field(default=None, description="Null ends it.")
+
+    def to_domain(self) -> dict[str, Any]:
+        """Return what is to be changed."""
+        changes: dict[str, Any] = self.model_dump(exclude_unset=True)
+        return changes if self.warm_up is None else {**changes, "warm_up": self.warm_up.to_domain()}
 
 
 class RelayHealthAnswer(BaseModel):
@@ -139,6 +182,7 @@ class RelayAnswer(BaseModel):
     from_email: str | None
     is_default: bool
     weight: int
+    warm_up: WarmUpPlan | None
     version: int
     created_at: AwareDatetime
     updated_at: AwareDatetime
@@ -147,8 +191,21 @@ class RelayAnswer(BaseModel):
     @classmethod
     def of(cls, relay: Relay, health: RelayHealth) -> RelayAnswer:
         """Return the answer for a relay."""
-        fields = {name: getattr(relay, name) for name in cls.model_fields if name != "health"}
-        return cls(**fields, health=RelayHealthAnswer.of(health))
+        fields = {name: getattr(relay, name) for name in cls.model_fields if name not in {"health", "warm_up"}}
+        return cls(**fields, health=RelayHealthAnswer.of(health), warm_up=_plan(relay.warm_up))
+
+
+class WarmUpAnswer(BaseModel):
+    """How far a relay's warm-up is."""
+
+    plan: WarmUpPlan | None
+    day: date = Field(description="Today, in UTC.")
+    limit: int | None = Field(description="Messages of campaigns that the plan allows today; null: no limit.")
+    used: int = Field(
+        description="Messages of today, single ones among them, and those that workers have reserved. Not counted "
+        "without a plan."
+    )
+    left: int | None = Field(description="What is left of the limit.")
 
 
 class RelayTestAnswer(BaseModel):
@@ -171,8 +228,7 @@ async def list_relays(caller: Reader, page: Paging, services: Services) -> Page[
 @router.post("/v1/relays", operation_id="create_relay", status_code=201, responses=responses(401, 403, 422))
 async def create_relay(body: RelayRequest, caller: Writer, services: Services) -> RelayAnswer:
     """Create a relay. The organisation's first relay is its default."""
-    wanted = NewRelay(**body.model_dump())
-    return await _answer(services, await services.managing_relays.create(caller.organisation_id, wanted))
+    return await _answer(services, await services.managing_relays.create(caller.organisation_id, body.to_domain()))
 
 
 @router.get("/v1/relays/{relay_id}", operation_id="get_relay", responses=responses(401, 403, 404))
@@ -184,8 +240,7 @@ async def get_relay(relay_id: UUID, caller: Reader, services: Services) -> Relay
 @router.patch("/v1/relays/{relay_id}", operation_id="change_relay", responses=responses(401, 403, 404, 409, 422))
 async def change_relay(relay_id: UUID, body: RelayChanges, caller: Writer, services: Services) -> RelayAnswer:
     """Change a relay. Mail that is under way uses the new settings within seconds."""
-    changes: dict[str, Any] = body.model_dump(exclude_unset=True)
-    changed = await services.managing_relays.change(caller.organisation_id, relay_id, changes)
+    changed = await services.managing_relays.change(caller.organisation_id, relay_id, body.to_domain())
     return await _answer(services, changed)
 
 
@@ -200,6 +255,14 @@ async def delete_relay(relay_id: UUID, caller: Writer, services: Services) -> No
     await services.managing_relays.delete(caller.organisation_id, relay_id)
 
 
+@router.get("/v1/relays/{relay_id}/warm-up", operation_id="get_relay_warm_up", responses=responses(401, 403, 404))
+async def get_relay_warm_up(relay_id: UUID, caller: Reader, services: Services) -> WarmUpAnswer:
+    """Return what a relay's warm-up plan allows today, and what of that is used."""
+    today = await services.managing_relays.warm_up(caller.organisation_id, relay_id)
+    left = None if today.limit is None else max(today.limit - today.used, 0)
+    return WarmUpAnswer(plan=_plan(today.plan), day=today.day, limit=today.limit, used=today.used, left=left)
+
+
 @router.post("/v1/relays/{relay_id}/actions/test", operation_id="test_relay", responses=responses(401, 403, 404))
 async def test_relay(relay_id: UUID, caller: Writer, services: Services) -> RelayTestAnswer:
     """Connect to the relay, encrypt and sign in, and tell how that went. No message is sent."""
@@ -207,6 +270,10 @@ async def test_relay(relay_id: UUID, caller: Writer, services: Services) -> Rela
     attempt = result.attempt
     stage = "ready" if result.ok else str(attempt.stage)
     return RelayTestAnswer(ok=result.ok, stage=stage, code=attempt.code, reply=attempt.text)
+
+
+def _plan(warm_up: WarmUp | None) -> WarmUpPlan | None:
+    return None if warm_up is None else WarmUpPlan(**asdict(warm_up))
 
 
 async def _answers(services: Container, relays: Sequence[Relay]) -> list[RelayAnswer]:
