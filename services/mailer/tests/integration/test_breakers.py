@@ -121,7 +121,7 @@ async def test_when_the_probe_gets_through_all_use_the_relay(client: redis.Redis
     two = Two.of(client, SHORT)
     one, other = two.both
     await note(one, REFUSED)
-    await other.admit("campaigns")  # it learns of the outage
+    await two.other.refresh()  # it learns of the outage
     await eventually(lambda: admitted(one))
     assert (one.width(10), other.width(10)) == (1, 1)
     await note(one, SENT)
@@ -172,6 +172,20 @@ async def test_who_is_at_work_hears_of_an_outage(client: redis.Redis) -> None:
     await two.other.refresh()
     assert len(heard) == 1
     assert heard[0] > 500
+
+
+async def test_what_was_seen_before_a_probe_began_does_not_stop_it(client: redis.Redis) -> None:
+    two = Two.of(client, SHORT)
+    one = two.one.of(two.relay_id)
+    await note(one, REFUSED)
+    await asyncio.sleep(0.05)
+    seen = (await two.shared.look([two.relay_id]))[two.relay_id]
+    assert seen.probed_elsewhere
+    assert await admitted(one)
+    one.learn(seen)
+    assert one.seconds_left() == 0
+    await note(one, SENT)
+    assert one.width(10) == 10
 
 
 async def test_an_emptied_redis_is_taught_by_who_knows(client: redis.Redis) -> None:

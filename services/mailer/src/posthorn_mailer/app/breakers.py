@@ -99,8 +99,8 @@ class Breaker:
 
     def learn(self, known: Known) -> None:
         """Take over what the others know, in the middle of work."""
-        if self._telling is not None and not self._telling.done():
-            return  # it is older than what this process is telling
+        if self._probers or (self._telling is not None and not self._telling.done()):
+            return  # it is older than what this process does
         was_in_use = self._outage.failures == 0
         self._learn(known)
         if was_in_use and self._outage.failures:
@@ -131,7 +131,8 @@ class Breaker:
     async def told(self) -> None:
         """Wait until the others have been told what this process found out."""
         if self._telling is not None:
-            await self._telling
+            # Whoever waits may be cancelled; the others are to be told all the same.
+            await asyncio.shield(self._telling)
 
     def _learn(self, known: Known) -> None:
         if known.failures == 0:
