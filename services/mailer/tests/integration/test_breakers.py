@@ -290,7 +290,7 @@ async def test_a_relay_shows_its_health(office: Office, container: Container, mi
             return health
 
         assert await shown() == {"state": "closed", "since": None, "reason": None}
-        worker, _gate = office.worker(outage_first_pause_seconds=60.0)
+        worker, _gate = office.worker(outage_first_pause_seconds=60.0, outage_longest_pause_seconds=600.0)
         campaign_id = office.add_campaign(members(3))
         await office.start(campaign_id)
         await office.container.planning.plan_send(campaign_id)
