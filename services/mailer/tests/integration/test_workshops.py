@@ -223,8 +223,9 @@ async def test_a_process_killed_while_idle_is_replaced(press_room: ConfinedPrint
 
 
 async def test_a_message_over_which_the_process_is_killed_again_and_again_fails(press_room: ConfinedPrinter) -> None:
-    letter = await press_room.letter(content(html=only_for_some(NESTED + "{{ a }}")))
+    letter = await press_room.letter(content(html=only_for_some(TWICE + "{{ a == b }}")))
     letter.conduct.apart = True
+    press_room.apart._cpu_seconds = 600.0
     made = asyncio.create_task(letter.compose(*recipients(1, poisonous=[0]), DATED))
     seen: set[int] = set()
     while len(seen) < printer._TRIES_UNDER_SIGKILL:
@@ -240,9 +241,9 @@ async def test_a_message_over_which_the_process_is_killed_again_and_again_fails(
 async def test_a_process_that_stands_still_is_replaced(
     press_room: ConfinedPrinter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bench, "_GUARD_SECONDS", 0.2)
     monkeypatch.setattr(bench, "_SECOND_LOOK_SECONDS", 0.2)
     letter = await press_room.letter(content())
+    press_room.shared.bench._guard_seconds = 0.2
     pid = press_room.shared.bench.pid
     assert pid is not None
     os.kill(pid, signal.SIGSTOP)

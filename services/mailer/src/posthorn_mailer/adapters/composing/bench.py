@@ -17,7 +17,7 @@ from posthorn_mailer.adapters.composing.press import MAX_MESSAGE_BYTES, Manuscri
 _MODULE = "posthorn_mailer.adapters.composing.workshop"
 _LETTERS_KEPT = 32
 _PIPE_BYTES = 1024 * 1024
-# Only a process that hardly gets any processor time comes here: the kernel ends it when it has used what it may.
+# Only for one that stands still: the kernel ends it when it has used the processor for as long as it may.
 _GUARD_SECONDS = 60.0
 _SECOND_LOOK_SECONDS = 1.0
 
@@ -42,7 +42,9 @@ class WorkshopEnded(Exception):
 class Bench:
     """One process, or none before it is started and after it has ended."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, guard_seconds: float = _GUARD_SECONDS) -> None:
+        """A process that takes longer over a request than `guard_seconds` by the clock on the wall is ended."""
+        self._guard_seconds = guard_seconds
         self._process: Confined | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._known: OrderedDict[int, None] = OrderedDict()
@@ -88,7 +90,7 @@ class Bench:
         self._unanswered = len(tasks)
         loop = asyncio.get_running_loop()
         self._over = loop.create_future()
-        guard = loop.call_later(_GUARD_SECONDS, self._look_again)
+        guard = loop.call_later(self._guard_seconds, self._look_again)
         self._write()
         try:
             await self._over
