@@ -27,6 +27,14 @@ MakeDatabase = Callable[[str], str]
 """Service name → SQLAlchemy URL of a fresh database with that service's role and schema."""
 
 
+def pytest_configure(config: pytest.Config) -> None:  # noqa: ARG001  the shape of the hook
+    """Print tracebacks plainly: painting one that nobody sees holds the event loop for a second."""
+    import structlog
+
+    renderer = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure(processors=[*structlog.get_config()["processors"][:-1], renderer])
+
+
 @pytest.fixture(scope="session")
 def docker_answers() -> bool:
     """Whether a Docker engine can be used."""

@@ -18,6 +18,9 @@ from aio_pika.exceptions import AMQPError, ChannelInvalidStateError
 log = structlog.get_logger(__name__)
 
 CONNECT_SECONDS = 5.0
+GET_SECONDS = 30.0
+"""How long to wait for one message of a queue, or for the answer that there is none."""
+
 _CLOSE_SECONDS = 5.0
 
 CONNECTION_ERRORS = (AMQPError, ChannelInvalidStateError, OSError)

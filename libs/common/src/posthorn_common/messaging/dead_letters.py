@@ -12,7 +12,7 @@ from aio_pika.abc import AbstractExchange, AbstractIncomingMessage, AbstractQueu
 from aio_pika.exceptions import ChannelNotFoundEntity, PublishError
 
 from posthorn_common.messaging import topology
-from posthorn_common.messaging.connection import CONNECTION_ERRORS, connected
+from posthorn_common.messaging.connection import CONNECTION_ERRORS, GET_SECONDS, connected
 from posthorn_common.messaging.errors import BrokerUnavailable, EventNotRouted
 from posthorn_common.messaging.queues import move
 
@@ -36,7 +36,7 @@ async def list_dead_letters(amqp_url: str, consumer: str, limit: int) -> list[De
     letters: list[DeadLetter] = []
     async with _dead_letters(amqp_url, consumer) as (queue, _exchange):
         # Closing the channel gives all of them back.
-        while len(letters) < limit and (message := await queue.get(fail=False)) is not None:
+        while len(letters) < limit and (message := await queue.get(fail=False, timeout=GET_SECONDS)) is not None:
             letters.append(_describe(message))
     return letters
 
@@ -49,7 +49,7 @@ async def redrive_dead_letters(amqp_url: str, consumer: str, limit: int) -> int:
     """
     moved = 0
     async with _dead_letters(amqp_url, consumer) as (queue, exchange):
-        while moved < limit and (message := await queue.get(fail=False)) is not None:
+        while moved < limit and (message := await queue.get(fail=False, timeout=GET_SECONDS)) is not None:
             letter = _describe(message)
             try:
                 await move(message, exchange, letter.queue)

@@ -10,6 +10,7 @@ from aio_pika import DeliveryMode, Message
 from aio_pika.abc import AbstractConnection, AbstractExchange, AbstractIncomingMessage
 
 from posthorn_common.messaging import topology
+from posthorn_common.messaging.connection import GET_SECONDS
 
 log = structlog.get_logger(__name__)
 
@@ -38,7 +39,7 @@ async def return_unrouted(connection: AbstractConnection, stop: asyncio.Event) -
         expected = queue.declaration_result.message_count or 0
         returned = 0
         while returned < expected and not stop.is_set():
-            message = await queue.get(fail=False)
+            message = await queue.get(fail=False, timeout=GET_SECONDS)
             if message is None:
                 break
             await move(message, exchange, message.routing_key or "")
