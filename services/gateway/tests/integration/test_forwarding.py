@@ -27,6 +27,7 @@ Services = dict[str, FakeService]
         ("GET", "/v1/campaigns/1/statistics/links", "analytics"),
         ("GET", "/v1/campaigns/1/send", "mailer"),
         ("DELETE", "/v1/relays/1", "mailer"),
+        ("PUT", "/v1/sending-limits", "mailer"),
         ("POST", "/v1/campaigns/1/actions/send", "campaigns"),
         ("GET", "/v1/contacts?limit=2&search=%C3%A9%20a", "campaigns"),
         ("GET", "/t/o/abc", "analytics"),

@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import ipaddress
 import os
+import secrets
 import socket
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
@@ -35,14 +36,16 @@ from posthorn_mailer.adapters.db.ledger import SqlLedger
 from posthorn_mailer.adapters.db.records import SqlRecordsUnitOfWork
 from posthorn_mailer.adapters.db.relays import SqlRelayDirectory
 from posthorn_mailer.adapters.db.retention import SqlRetention
+from posthorn_mailer.adapters.db.sending_limits import SqlSendingLimits
 from posthorn_mailer.adapters.db.signing_keys import SqlSigningKeys
 from posthorn_mailer.adapters.db.unit_of_work import SqlUnitOfWork
 from posthorn_mailer.adapters.db.warm_up_days import SqlWarmUpDays
 from posthorn_mailer.adapters.dkim import make_key
-from posthorn_mailer.adapters.dns import ResolverDnsTexts
+from posthorn_mailer.adapters.dns import ResolverDns
 from posthorn_mailer.adapters.letters import compose
+from posthorn_mailer.adapters.mx import MxOperators
 from posthorn_mailer.adapters.redis_breakers import RedisBreakers
-from posthorn_mailer.adapters.redis_limiter import RedisRelayLimiter
+from posthorn_mailer.adapters.redis_pace import RedisPace
 from posthorn_mailer.adapters.relay_hosts import ResolvingRelayHosts
 from posthorn_mailer.adapters.smtp import Dialling, SmtpMailTransport, TlsContexts
 from posthorn_mailer.app.breakers import Breakers
@@ -51,13 +54,15 @@ from posthorn_mailer.app.doorbell import Doorbell
 from posthorn_mailer.app.lanes import Lane, LaneParts
 from posthorn_mailer.app.leases import Uptime, uptime
 from posthorn_mailer.app.managing_domains import ManagingDomains
+from posthorn_mailer.app.managing_limits import ManagingLimits
 from posthorn_mailer.app.managing_relays import ManagingRelays
 from posthorn_mailer.app.outages import OutagePauses
+from posthorn_mailer.app.pacing import PaceParts
 from posthorn_mailer.app.planning import PlanningSends, PlanSizes
 from posthorn_mailer.app.ports_breakers import SharedBreakers
 from posthorn_mailer.app.ports_content import Printer
 from posthorn_mailer.app.ports_records import NewRecords
-from posthorn_mailer.app.ports_transport import MailTransport, RelayLimiter, Relays
+from posthorn_mailer.app.ports_transport import MailTransport, Relays
 from posthorn_mailer.app.reconciling import ReconcilingSends
 from posthorn_mailer.app.resolving import ResolvingDeliveries
 from posthorn_mailer.app.retaining import RetainingDeliveries, RetentionPolicy
@@ -87,7 +92,7 @@ class Container:
     identity: Identity
     relays: Relays
     transport: SmtpMailTransport
-    limiter: RelayLimiter
+    pace: PaceParts
     shared_breakers: SharedBreakers
     breakers: Breakers
     campaigns: HttpCampaignsClient
@@ -100,6 +105,7 @@ class Container:
     retaining: RetainingDeliveries
     managing_relays: ManagingRelays
     managing_domains: ManagingDomains
+    managing_limits: ManagingLimits
     suppressing: Suppressing
     accepting_messages: AcceptingMessages
     sending_messages: SendingMessages
@@ -141,7 +147,11 @@ async def bootstrap(settings: Settings, clock: Clock | None = None) -> AsyncGene
             )
         )
         stack.push_async_callback(transport.close)
-        limiter = RedisRelayLimiter(client)
+        dns = ResolverDns(settings.dns_server)
+        operators = MxOperators(dns)
+        stack.push_async_callback(operators.close)
+        limits = SqlSendingLimits(engine)
+        pace = PaceParts(RedisPace(client), limits, operators, transport, worker=_worker())
         shared_breakers = RedisBreakers(client)
         printer = ConfinedPrinter(
             Editor(public_base=settings.public_base, link_secret=secret_bytes(settings.link_secret))
@@ -152,7 +162,7 @@ async def bootstrap(settings: Settings, clock: Clock | None = None) -> AsyncGene
             engine=engine,
             relays=relays,
             transport=transport,
-            limiter=limiter,
+            pace=pace,
             shared_breakers=shared_breakers,
             campaigns=campaigns,
             printer=printer,
@@ -172,7 +182,7 @@ async def bootstrap(settings: Settings, clock: Clock | None = None) -> AsyncGene
             identity=Identity(AccessTokenVerifier(keys, issuer=settings.token_issuer), tokens),
             relays=relays,
             transport=transport,
-            limiter=limiter,
+            pace=pace,
             shared_breakers=shared_breakers,
             breakers=engine_parts.breakers,
             campaigns=campaigns,
@@ -197,9 +207,10 @@ async def bootstrap(settings: Settings, clock: Clock | None = None) -> AsyncGene
                 new_unit_of_work=lambda: SqlDomainsUnitOfWork(engine),
                 vault=box,
                 make_key=make_key,
-                dns=ResolverDnsTexts(settings.dns_server),
+                dns=dns,
                 clock=clock,
             ),
+            managing_limits=ManagingLimits(limits),
             suppressing=Suppressing(new_unit_of_work=new_records, clock=clock),
             accepting_messages=AcceptingMessages(new_unit_of_work=new_records, bell=bell, clock=clock),
             sending_messages=SendingMessages(
@@ -207,7 +218,8 @@ async def bootstrap(settings: Settings, clock: Clock | None = None) -> AsyncGene
                 routes=engine_parts.routes,
                 breakers=engine_parts.breakers,
                 transport=transport,
-                limiter=limiter,
+                pace=pace.shared,
+                limits=limits,
                 compose=compose,
                 signing_keys=SqlSigningKeys(engine, box),
                 bell=bell,
@@ -236,7 +248,7 @@ def sending_parts(
     engine: AsyncEngine,
     relays: Relays,
     transport: MailTransport,
-    limiter: RelayLimiter,
+    pace: PaceParts,
     shared_breakers: SharedBreakers,
     campaigns: HttpCampaignsClient,
     printer: Printer,
@@ -257,7 +269,7 @@ def sending_parts(
     def new_lane(relay: Relay, sending: SendingBatches) -> Lane:
         parts = LaneParts(
             transport=transport,
-            limiter=limiter,
+            pace=pace,
             warm_ups=warm_ups,
             ledger=SqlLedger(engine, horizon_seconds=settings.retry_horizon_seconds),
             backoff=Backoff(settings.retry_base_seconds, settings.retry_cap_seconds),
@@ -288,7 +300,7 @@ def sending_parts(
             signing_keys=SqlSigningKeys(engine, SecretBox(secret_bytes(settings.encryption_key))),
             doorbell=doorbell,
             policy=WorkerPolicy(
-                owner=f"{socket.gethostname()}:{os.getpid()}",
+                owner=pace.worker,
                 batches=settings.batches_per_worker,
                 lease_seconds=settings.lease_seconds,
                 report_seconds=settings.report_seconds,
@@ -316,6 +328,11 @@ def _records(settings: Settings, engine: AsyncEngine) -> NewRecords:
     secret = secret_bytes(settings.encryption_key)
     hash_key = hmac.new(secret, b"erased suppressions", hashlib.sha256).digest()
     return lambda: SqlRecordsUnitOfWork(engine, hash_key)
+
+
+def _worker() -> str:
+    """Return the name of this process among all workers."""
+    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
 
 
 def _ehlo_name(public_host: str) -> str:

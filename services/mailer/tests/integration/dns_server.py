@@ -1,4 +1,4 @@
-"""A DNS server for tests: answers TXT over UDP, as it is told."""
+"""A DNS server for tests: answers TXT and MX over UDP, as it is told."""
 
 from __future__ import annotations
 
@@ -10,14 +10,19 @@ from typing import Any
 import dns.flags
 import dns.message
 import dns.rcode
+import dns.rdatatype
 import dns.rrset
 
 
 class DnsServer(asyncio.DatagramProtocol):
-    """`zone` holds TXT records by name, each a list of strings; `silent` names get no answer, `broken` SERVFAIL."""
+    """`zone` holds TXT records by name, each a list of strings, and `mail_hosts` MX records.
+
+    `silent` names get no answer, `broken` SERVFAIL.
+    """
 
     def __init__(self) -> None:
         self.zone: dict[str, list[list[str]]] = {}
+        self.mail_hosts: dict[str, list[str]] = {}
         self.silent: set[str] = set()
         self.broken: set[str] = set()
         self.asked: list[str] = []
@@ -36,6 +41,8 @@ class DnsServer(asyncio.DatagramProtocol):
         answer = dns.message.make_response(query, recursion_available=True)
         if name in self.broken:
             answer.set_rcode(dns.rcode.SERVFAIL)
+        elif query.question[0].rdtype == dns.rdatatype.MX and name in self.mail_hosts:
+            answer.answer.append(dns.rrset.from_text(query.question[0].name, 60, "IN", "MX", *self.mail_hosts[name]))
         elif name in self.zone:
             texts = [" ".join('"' + part.replace('"', '\\"') + '"' for part in parts) for parts in self.zone[name]]
             answer.answer.append(dns.rrset.from_text(query.question[0].name, 60, "IN", "TXT", *texts))

@@ -21,7 +21,7 @@ from posthorn_local.testing.smtp import RecordingSmtpServer
 from posthorn_mailer.adapters.db.signing_keys import SqlSigningKeys
 from posthorn_mailer.adapters.db.tables import dkim_keys
 from posthorn_mailer.adapters.dkim import load_key
-from posthorn_mailer.adapters.dns import ResolverDnsTexts
+from posthorn_mailer.adapters.dns import ResolverDns
 from posthorn_mailer.app.ports_transport import OutgoingMessage
 from posthorn_mailer.bootstrap import Container
 from posthorn_mailer.domain.sending_domains import MAX_DOMAINS, key_purpose
@@ -268,17 +268,17 @@ async def test_a_dns_that_does_not_answer_changes_nothing(owner: Owner, dns: Dns
 
 def test_a_dns_server_is_an_address_with_or_without_a_port() -> None:
     for server in ("127.0.0.1", "127.0.0.1:5353", "[::1]", "[::1]:5353", None):
-        ResolverDnsTexts(server)
+        ResolverDns(server)
     for server in ("127.0.0.1:99999", "999.1.1.1", "dns.example", ""):
         with pytest.raises(ValueError, match=r"."):
-            ResolverDnsTexts(server)
+            ResolverDns(server)
 
 
 def test_the_dns_is_asked_in_the_loop_that_services_run_in() -> None:
     async def ask() -> list[list[str]]:
         async with dns_server() as server:
             server.zone["a.example"] = [["one ", 'and "two"'], ["three"]]
-            texts = ResolverDnsTexts(f"127.0.0.1:{server.port}")
+            texts = ResolverDns(f"127.0.0.1:{server.port}")
             return [sorted(await texts.texts("a.example")), await texts.texts("b.example")]
 
     assert uvloop.run(ask()) == [['one and "two"', "three"], []]

@@ -131,7 +131,7 @@ async def test_an_order_that_comes_twice_counts_once(office: Office, smtp_server
     assert await office.phase(campaign_id) == "sending"
     start = office.order(campaign_id)
     for _ in range(2):
-        await controlling.start(start, name="Another name", relay_id=None)
+        await controlling.start(start, name="Another name", relay_id=None, messages_per_second=None)
     await office.container.planning.plan_send(campaign_id)
     assert len(await office.rows(deliveries, campaign_id)) == 3
     assert len(await office.events(SendPlanned)) == 1

@@ -33,6 +33,9 @@ class CampaignStartedData(Payload):
     name: str
     template_version_id: UUID
     relay_id: UUID | None = Field(default=None, description="Relay to send through; None: any, by their weights.")
+    messages_per_second: float | None = Field(
+        default=None, description="The campaign's own limit, over all workers; None: as fast as all else allows."
+    )
     track_opens: bool = True
     track_clicks: bool = True
     links: tuple[TrackedLink, ...] = ()

@@ -68,6 +68,7 @@ ROUTES: tuple[Route, ...] = (
     Route("/v1/campaigns/{id}/deliveries*", Service.MAILER),
     Route("/v1/campaigns/{id}/send", Service.MAILER),
     Route("/v1/relays*", Service.MAILER),
+    Route("/v1/sending-limits", Service.MAILER),
     Route("/v1/domains*", Service.MAILER),
     Route("/v1/suppressions*", Service.MAILER),
     Route("/v1/messages*", Service.MAILER),

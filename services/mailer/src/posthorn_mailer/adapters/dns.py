@@ -1,4 +1,4 @@
-"""TXT records from the DNS."""
+"""TXT and MX records from the DNS."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _SECONDS = 5.0
 _PORT = 53
 
 
-class ResolverDnsTexts:
-    """See the port DnsTexts."""
+class ResolverDns:
+    """See the ports DnsTexts and MailHosts."""
 
     def __init__(self, server: str | None) -> None:
         """`server` is an IP address, IPv6 in brackets, with or without a port; None: the servers of the system.
@@ -41,6 +41,16 @@ class ResolverDnsTexts:
         except (dns.exception.DNSException, OSError) as error:
             raise DnsLookupFailed from error
         return [b"".join(record.strings).decode("utf-8", "replace") for record in answer]
+
+    async def mail_hosts(self, domain: str) -> list[str]:
+        """Return the hosts of a domain's MX records, the preferred first. Raises DnsLookupFailed."""
+        try:
+            answer = await self._resolver().resolve(dns.name.from_text(domain), "MX", search=False)
+        except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
+            return []
+        except (dns.exception.DNSException, OSError) as error:
+            raise DnsLookupFailed from error
+        return [str(record.exchange) for record in sorted(answer, key=lambda record: record.preference)]
 
     def _resolver(self) -> dns.asyncresolver.Resolver:
         resolver = dns.asyncresolver.Resolver(configure=self._server is None)

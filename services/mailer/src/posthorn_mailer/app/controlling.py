@@ -49,7 +49,15 @@ class ControllingSends:
         self._on_ambiguous = on_ambiguous
         self._clock = clock
 
-    async def start(self, order: Order, *, name: str, relay_id: UUID | None, on_ambiguous: str | None = None) -> None:
+    async def start(
+        self,
+        order: Order,
+        *,
+        name: str,
+        relay_id: UUID | None,
+        on_ambiguous: str | None = None,
+        messages_per_second: float | None = None,
+    ) -> None:
         """Take on a started campaign."""
         send = Send(
             id=order.campaign_id,
@@ -58,6 +66,7 @@ class ControllingSends:
             name=name,
             relay_id=relay_id,
             on_ambiguous=on_ambiguous or self._on_ambiguous,
+            messages_per_second=messages_per_second,
             audience=0,
             started_at=self._clock.now(),
             planned_at=None,

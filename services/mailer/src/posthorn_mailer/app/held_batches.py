@@ -34,6 +34,8 @@ class Halt(StrEnum):
     """The relay's warm-up plan allows no more today."""
     TURN_OVER = "turn_over"
     """It takes long, and others wait for their turn."""
+    PACED = "paced"
+    """Only recipients are left whose domains have had enough for now."""
 
 
 class BlankLetter:
@@ -46,12 +48,17 @@ class BlankLetter:
 
 @dataclass(eq=False, slots=True)
 class HeldBatch:
-    """A leased batch at work. `over` is set when nothing of it is open any more and nothing will be opened."""
+    """A leased batch at work. `over` is set when nothing of it is open any more and nothing will be opened.
+
+    `rate` is the campaign's limit in messages per second. `set_aside` are those passed over, by domain or operator.
+    """
 
     batch: Batch
     lease: Lease
     letter: Letter
     waiting: deque[Recipient]
+    rate: float | None = None
+    set_aside: dict[str, deque[Recipient]] = field(default_factory=dict)
     halt: Halt | None = None
     resume_in_seconds: float = 0.0
     outage: str | None = None
@@ -81,4 +88,23 @@ class HeldBatch:
     @property
     def has_more(self) -> bool:
         """Whether something of it may still be opened."""
-        return self.halt is None and bool(self.waiting)
+        return self.halt is None and bool(self.waiting or self.set_aside)
+
+    def take(self) -> Recipient:
+        """Take the next recipient, whoever that is. Raises IndexError if there is none."""
+        if self.waiting or not self.set_aside:
+            return self.waiting.popleft()
+        return self.take_aside(next(iter(self.set_aside)))
+
+    def take_aside(self, group: str) -> Recipient:
+        """Take a recipient of a group that was passed over."""
+        line = self.set_aside[group]
+        recipient = line.popleft()
+        if not line:
+            del self.set_aside[group]
+        return recipient
+
+    def put_back(self, recipient: Recipient, group: str | None) -> None:
+        """Take back a recipient who was taken, but may not be mailed yet."""
+        line = self.waiting if group is None else self.set_aside.setdefault(group, deque())
+        line.appendleft(recipient)

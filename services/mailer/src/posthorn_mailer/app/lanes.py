@@ -23,6 +23,7 @@ from posthorn_contracts.mailer.v1 import ContactSuppressed, ContactSuppressedDat
 from posthorn_mailer.app.breakers import Breaker
 from posthorn_mailer.app.held_batches import Halt, HeldBatch
 from posthorn_mailer.app.metrics import DELIVERIES, LEASE_LOST, OPEN
+from posthorn_mailer.app.pacing import Candidate, Pace, PaceParts
 from posthorn_mailer.app.ports_content import CannotCompose, CompositionFailed, Recipient
 from posthorn_mailer.app.ports_ledger import (
     Closing,
@@ -34,9 +35,10 @@ from posthorn_mailer.app.ports_ledger import (
     Opened,
     Opening,
 )
-from posthorn_mailer.app.ports_transport import MailTransport, RelayLimiter, Withdrawn
+from posthorn_mailer.app.ports_transport import MailTransport, Withdrawn
 from posthorn_mailer.app.warm_ups import WarmUps
 from posthorn_mailer.domain.deliveries import Backoff, DeliveryState, settle
+from posthorn_mailer.domain.limits import has_enough
 from posthorn_mailer.domain.relays import Relay
 from posthorn_mailer.domain.replies import MAX_TEXT_CHARACTERS, Attempt, classify
 from posthorn_mailer.domain.sends import SendStatus
@@ -44,6 +46,7 @@ from posthorn_mailer.domain.sends import SendStatus
 log = structlog.get_logger(__name__)
 
 _ATTEMPT_ID_BITS = 62
+_PACED_TURN_SECONDS = 2.0
 _FIRST_DATABASE_PAUSE_SECONDS = 0.2
 _LONGEST_DATABASE_PAUSE_SECONDS = 5.0
 _UNABLE_SECONDS = 30.0
@@ -55,7 +58,7 @@ class LaneParts:
     """What all lanes share. `on_late` takes closings that came after the batch had been taken over."""
 
     transport: MailTransport
-    limiter: RelayLimiter
+    pace: PaceParts
     warm_ups: WarmUps
     ledger: Ledger
     backoff: Backoff
@@ -69,6 +72,7 @@ class _Turn(NamedTuple):
     held: HeldBatch
     recipient: Recipient
     opening: Opening
+    group: str | None
 
 
 class Lane:
@@ -85,11 +89,12 @@ class Lane:
         self._suppressions: list[NewSuppression] = []
         self._wake = asyncio.Event()
         self._loop: asyncio.Task[None] | None = None
+        self._pace = Pace(relay, parts.pace)
         self._limited_until = 0.0
 
     async def send(self, held: HeldBatch, relay: Relay) -> None:
         """Send a batch; return when it is over. Cancelling this leaves its open deliveries open, as a crash does."""
-        self.relay = relay
+        self.relay = self._pace.relay = relay
         if (seconds := self._breaker.seconds_left()) > 0:
             held.relay_away(seconds, self._breaker.notice(relay.name))
             return
@@ -118,9 +123,10 @@ class Lane:
 
     async def _run(self) -> None:
         try:
-            async with self._parts.ledger.page() as page:
-                while self._held:
-                    await self._step(page)
+            while self._held:  # others may come while connections are given back
+                async with self._pace.kept(self._wake.set), self._parts.ledger.page() as page:
+                    while self._held:
+                        await self._step(page)
         except BaseException:
             # Their leases run out, and the next holder puts in doubt what was open.
             self._held.clear()
@@ -140,8 +146,9 @@ class Lane:
         self._release()
 
     async def _sleep(self) -> None:
-        pause = self._limited_until - time.monotonic()
-        if pause <= 0:
+        waits = [pause for pause in (self._pace.pause(), self._limited_until - time.monotonic()) if pause]
+        pause = min((wait for wait in waits if wait > 0), default=None)
+        if pause is None:
             await self._wake.wait()
             return
         try:
@@ -166,39 +173,21 @@ class Lane:
 
     async def _next_turns(self) -> list[_Turn]:
         """Choose recipients for the free connections, from the batches in turn."""
-        free = self._breaker.width(self.relay.max_connections) - len(self._flying)
-        ready = [held for held in self._held if held.has_more]
-        free = min(free, sum(len(held.waiting) for held in ready))
+        connections = self._pace.connections
+        free = self._breaker.width(connections) - len(self._flying) if connections else 0
         if free <= 0:
             return []
-        granted = await self._granted(free)
         relay = self.relay
-        if relay.warm_up is not None:
-            granted = await self._allowed(relay, granted)
-        turns: list[_Turn] = []
-        # Some may have been halted while the limiter was asked.
-        while len(turns) < granted and any(held.has_more for held in self._held):
-            held = self._held.popleft()
-            self._held.append(held)  # whoever was served goes to the end, however few were granted
-            if held.has_more:
-                turns.append(self._turn(held, held.waiting.popleft()))
-        if relay.warm_up is not None:
-            self._parts.warm_ups.put_back(relay, granted - len(turns))
+        if relay.warm_up is None:
+            return [self._turn(candidate) for candidate in await self._pace.choose(self._held, free)]
+        allowed = await self._allowed(relay, free)
+        turns = [self._turn(candidate) for candidate in await self._pace.choose(self._held, allowed)]
+        self._parts.warm_ups.put_back(relay, allowed - len(turns))
         return turns
-
-    async def _granted(self, wanted: int) -> int:
-        if self.relay.messages_per_second is None:
-            return wanted
-        if time.monotonic() < self._limited_until:
-            return 0
-        granted, seconds = await self._parts.limiter.reserve(self.relay, wanted)
-        if granted == 0:
-            self._limited_until = time.monotonic() + seconds
-        return granted
 
     async def _allowed(self, relay: Relay, wanted: int) -> int:
         """Return how many of `wanted` messages the relay's warm-up plan allows; if none today, let all batches go."""
-        if wanted == 0:
+        if time.monotonic() < self._limited_until or not any(held.has_more for held in self._held):
             return 0
         warm_ups = self._parts.warm_ups
         allowed, seconds = await warm_ups.take(relay, wanted)
@@ -209,10 +198,10 @@ class Lane:
             self._limited_until = time.monotonic() + max(seconds, _SHORTEST_LIMIT_SECONDS)
         return allowed
 
-    def _turn(self, held: HeldBatch, recipient: Recipient) -> _Turn:
-        batch = held.batch
+    def _turn(self, candidate: Candidate) -> _Turn:
+        held, recipient, group, _buckets = candidate
         attempt_id = random.getrandbits(_ATTEMPT_ID_BITS)
-        return _Turn(held, recipient, Opening(batch, recipient.number, attempt_id))
+        return _Turn(held, recipient, Opening(held.batch, recipient.number, attempt_id), group)
 
     async def _write(self, page: LedgerPage, entry: Entry) -> tuple[EntryResult, bool]:
         """Write for as long as it takes: what relays have answered must not be lost. Return whether it was repeated."""
@@ -245,6 +234,7 @@ class Lane:
     def _take_off(self, turn: _Turn, opened: Opened) -> None:
         task = asyncio.create_task(self._hand_over(turn, opened))
         self._flying.add(task)
+        self._pace.took_off(turn.group)
         task.add_done_callback(self._flying.discard)
 
     def _settle_refused(self, turn: _Turn, result: EntryResult, *, repeated: bool) -> None:
@@ -272,6 +262,7 @@ class Lane:
             closing = await self._attempt(turn, opened)
         finally:
             OPEN.dec()
+            self._pace.landed(turn.group)
         DELIVERIES.labels(closing.state).inc()
         turn.held.unreported = True
         self._answered.append((turn, closing))
@@ -322,7 +313,11 @@ class Lane:
             draw=random.random,
         )
         self._breaker.note(attempt, verdict)
-        turn.held.got_through |= settlement.state is DeliveryState.SENT
+        if settlement.state is DeliveryState.SENT:
+            turn.held.got_through = True
+            self._pace.got_through(turn.recipient.email)
+        elif (who := has_enough(attempt, verdict)) is not None:
+            self._pace.slow_down(turn.recipient.email if who == "domain" else None)
         if verdict.suppress:
             self._suppressions.append(self._suppression(turn))
         return _closing(
@@ -353,8 +348,15 @@ class Lane:
         """Let batches go whose turn is over."""
         now = time.monotonic()
         for held in self._held:
+            if held.halt is not None:
+                continue
+            closed = self._pace.seconds_closed(held)
+            if closed is not None:
+                # Not at once: all batches of a campaign may be of this kind, and each costs more to lease than to hold.
+                held.turn_ends_at = min(held.turn_ends_at, now + _PACED_TURN_SECONDS)
             if now >= held.turn_ends_at:
-                held.halt_for(Halt.TURN_OVER)
+                held.resume_in_seconds = closed or 0.0
+                held.halt_for(Halt.TURN_OVER if closed is None else Halt.PACED)
 
     def _release(self) -> None:
         """Let batches go that are over."""

@@ -63,6 +63,14 @@ class DnsLookupFailed(Exception):
     """The DNS has not answered; nothing is known."""
 
 
+class MailHosts(Protocol):
+    """MX records from the DNS."""
+
+    async def mail_hosts(self, domain: str) -> list[str]:
+        """Return the hosts that take a domain's mail, the preferred first. Raises DnsLookupFailed."""
+        ...
+
+
 class DnsTexts(Protocol):
     """Looks into the DNS."""
 

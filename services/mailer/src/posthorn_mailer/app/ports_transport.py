@@ -44,9 +44,13 @@ class MailTransport(Protocol):
         """Hand over one message and return how far it came and what the relay replied to it.
 
         Returns within the timeouts of SMTP whatever the relay does, and raises nothing but CancelledError, and
-        Withdrawn where `may_go` has said no. No more connections than `relay.max_connections` are open to one relay at
-        the same time; further calls wait.
+        Withdrawn where `may_go` has said no. No more connections than `relay.max_connections`, or as `resize` has said
+        last, are open to one relay at the same time; further calls wait.
         """
+        ...
+
+    def resize(self, relay: Relay, connections: int) -> int:
+        """Use at most so many connections from now on; return how many there are still, those in use among them."""
         ...
 
 
@@ -63,15 +67,4 @@ class Relays(Protocol):
 
     async def of(self, organisation_id: UUID) -> Sequence[Relay]:
         """Return all relays of the organisation."""
-        ...
-
-
-class RelayLimiter(Protocol):
-    """Keeps the pace of a relay, over all workers."""
-
-    async def reserve(self, relay: Relay, wanted: int) -> tuple[int, float]:
-        """Return how many of `wanted` messages may be sent now; if none, also the seconds until one may be.
-
-        Without a limit all are granted. While Redis is away each process keeps the relay's pace by itself.
-        """
         ...

@@ -235,7 +235,9 @@ class SendingBatches:
         except RelayNotFound:
             await self._give_back(claimed, "The relay that the campaign is sent through does not exist any more.")
             return
-        held = HeldBatch(claimed.batch, claimed.lease, letter, deque(claimed.recipients))
+        held = HeldBatch(
+            claimed.batch, claimed.lease, letter, deque(claimed.recipients), claimed.send.messages_per_second
+        )
         if claimed.send.status is not SendStatus.SENDING:
             held.halt_for(Halt.NOT_SENDING)
         self._held.add(held)
@@ -356,7 +358,7 @@ class SendingBatches:
 
 def _pause_seconds(held: HeldBatch, tally: Tally) -> float:
     """Return in how many seconds the batch may be claimed again."""
-    if held.halt in _BY_THE_RELAY or held.halt is Halt.UNABLE:
+    if held.halt in _BY_THE_RELAY or held.halt in {Halt.UNABLE, Halt.PACED}:
         return held.resume_in_seconds
     if tally.counts.keys() & {DeliveryState.PENDING, DeliveryState.SENDING}:
         return 0.0

@@ -23,8 +23,9 @@ from posthorn_common.transient import is_transient
 from posthorn_contracts.mailer.internal_v1 import TransactionalMessage
 from posthorn_mailer.app.breakers import Breakers
 from posthorn_mailer.app.ports_domains import Signatures, SigningKeys
+from posthorn_mailer.app.ports_pace import LimitsSource, SharedPace
 from posthorn_mailer.app.ports_records import NewRecords, RelayRecords
-from posthorn_mailer.app.ports_transport import MailTransport, OutgoingMessage, RelayLimiter
+from posthorn_mailer.app.ports_transport import MailTransport, OutgoingMessage
 from posthorn_mailer.app.routes import Route, Routes
 from posthorn_mailer.domain.deliveries import Backoff
 from posthorn_mailer.domain.errors import (
@@ -34,6 +35,7 @@ from posthorn_mailer.domain.errors import (
     NoSender,
     RelayNotFound,
 )
+from posthorn_mailer.domain.limits import Demand, everybodys_buckets
 from posthorn_mailer.domain.messages import (
     Letter,
     Message,
@@ -131,7 +133,8 @@ class SendingMessages:
         routes: Routes,
         breakers: Breakers,
         transport: MailTransport,
-        limiter: RelayLimiter,
+        pace: SharedPace,
+        limits: LimitsSource,
         compose: Compose,
         signing_keys: SigningKeys,
         bell: MessageBell,
@@ -142,7 +145,8 @@ class SendingMessages:
         self._routes = routes
         self._breakers = breakers
         self._transport = transport
-        self._limiter = limiter
+        self._pace = pace
+        self._limits = limits
         self._compose = compose
         self._signing_keys = signing_keys
         self._bell = bell
@@ -200,11 +204,14 @@ class SendingMessages:
 
     async def _wait_for_turn(self, message_id: UUID, relay: Relay) -> bool:
         """Wait until the relay's pace allows a message; False if that takes too long for now."""
+        limits = await self._limits.of(relay.organisation_id)
+        buckets = everybodys_buckets(relay, limits)
         wait = 0.0
         for _ in range(_PACE_LOOKS):
-            granted, wait = await self._limiter.reserve(relay, 1)
-            if granted:
+            (grant,) = await self._pace.reserve([Demand(buckets, 1)], urgent=True)
+            if grant.granted:
                 return True
+            wait = grant.seconds
             await asyncio.sleep(min(wait, 1.0))
         async with self._new_unit_of_work() as uow:
             await uow.messages.postpone(message_id, wait)

@@ -164,6 +164,15 @@ class RelayHostNotAllowed(Invalid):
         super().__init__("The host leads into a private network, which this installation does not allow.")
 
 
+class InvalidLimit(Invalid):
+    """A limit that could not take effect."""
+
+    code = "invalid_limit"
+
+    def __init__(self, name: str, problem: str) -> None:
+        super().__init__(f"The limit for {name} cannot be kept: it {problem}.")
+
+
 class PasswordNeeded(Invalid):
     """A stored password is not sent to another server than the one that it was given for."""
 

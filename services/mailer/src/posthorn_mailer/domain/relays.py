@@ -12,6 +12,8 @@ from posthorn_mailer.domain.replies import Attempt, Stage
 from posthorn_mailer.domain.warm_up import WarmUp
 
 MAX_CONNECTIONS = 200
+# Relays with at least so many connections keep one free for single messages.
+_ENOUGH_TO_SPARE_ONE = 5
 DEFAULT_CONNECTIONS = 10
 MAX_WEIGHT = 1000
 
@@ -102,6 +104,11 @@ class RelayHealth:
     state: RelayState
     since: datetime | None = None
     trouble: RelayTrouble | None = None
+
+
+def for_campaigns(max_connections: int) -> int:
+    """Return how many of a relay's connections campaigns may use; if there are enough, one is for single messages."""
+    return max_connections - 1 if max_connections >= _ENOUGH_TO_SPARE_ONE else max_connections
 
 
 def is_internal_address(address: str) -> bool:

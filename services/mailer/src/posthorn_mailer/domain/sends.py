@@ -68,6 +68,7 @@ class Send:
     name: str
     relay_id: UUID | None
     on_ambiguous: str
+    messages_per_second: float | None
     audience: int
     started_at: datetime | None
     planned_at: datetime | None

@@ -33,7 +33,13 @@ def _subscribe_to_campaigns(container: Container) -> None:
     async def on_campaign_started(event: CampaignStarted) -> None:
         order = _order(event, event.data.campaign_id)
         data = event.data
-        await controlling.start(order, name=data.name, relay_id=data.relay_id, on_ambiguous=data.on_ambiguous)
+        await controlling.start(
+            order,
+            name=data.name,
+            relay_id=data.relay_id,
+            on_ambiguous=data.on_ambiguous,
+            messages_per_second=data.messages_per_second,
+        )
 
     async def on_campaign_paused(event: CampaignPaused) -> None:
         await controlling.pause(_order(event, event.data.campaign_id))

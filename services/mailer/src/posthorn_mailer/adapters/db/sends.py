@@ -23,6 +23,7 @@ _COLUMNS = (
     sends.c.name,
     sends.c.relay_id,
     sends.c.on_ambiguous,
+    sends.c.messages_per_second,
     sends.c.audience,
     sends.c.started_at,
     sends.c.planned_at,
@@ -55,6 +56,7 @@ class SqlSends:
             "name": send.name,
             "relay_id": send.relay_id,
             "on_ambiguous": send.on_ambiguous,
+            "messages_per_second": send.messages_per_second,
             "started_at": send.started_at,
         }
         new = insert(sends).values(id=send.id, organisation_id=send.organisation_id, status=send.status, **values)
@@ -229,6 +231,7 @@ def _send(row: Any) -> Send:
         name=row.name or "",
         relay_id=row.relay_id,
         on_ambiguous=row.on_ambiguous,
+        messages_per_second=row.messages_per_second,
         audience=row.audience,
         started_at=row.started_at,
         planned_at=row.planned_at,

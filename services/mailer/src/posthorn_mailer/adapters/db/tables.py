@@ -28,6 +28,7 @@ sends = sa.Table(
     sa.Column("relay_id", sa.Uuid),
     sa.Column("content", sa.Text),
     sa.Column("on_ambiguous", sa.Text, nullable=False),
+    sa.Column("messages_per_second", sa.Float),
     sa.Column("started_at", _time),
     sa.Column("audience", sa.Integer, nullable=False, server_default="0"),
     sa.Column("plan_cursor", sa.Text),
@@ -247,6 +248,16 @@ messages = sa.Table(
     sa.Index(None, "organisation_id", "id"),
     sa.Index("ix_messages_due", "next_attempt_at", postgresql_where=sa.text("status IN ('pending', 'deferred')")),
     sa.Index("ix_messages_sending", "lease_until", postgresql_where=sa.text("status = 'sending'")),
+)
+
+# What organisations allow themselves. `domains` maps a recipient domain or operator to messages per second and
+# connections, of which one may be null.
+sending_limits = sa.Table(
+    "sending_limits",
+    metadata,
+    sa.Column("organisation_id", sa.Uuid, primary_key=True),
+    sa.Column("messages_per_second", sa.Float),
+    sa.Column("domains", JSONB, nullable=False),
 )
 
 # Domains whose mail we sign. The keys of one generation were made together; those found in the DNS have `verified_at`.

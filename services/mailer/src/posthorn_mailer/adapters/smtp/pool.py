@@ -16,6 +16,7 @@ class RelayPool:
     """
 
     def __init__(self, max_connections: int, limits: ReuseLimits) -> None:
+        self._size = max_connections
         self._free = max_connections
         self._limits = limits
         self._loop = asyncio.get_running_loop()
@@ -48,12 +49,22 @@ class RelayPool:
         """Keep a connection for the next message, or close it; None: it was never opened, or is broken."""
         if connection is None:
             self._release()
-        elif self._retired or not connection.usable or connection.messages >= self._limits.messages:
+        elif self._is_too_much(connection):
             self._dismiss(connection)
         elif not self._pass_on(connection):
             self._idle.append(connection)
             if self._sweep is None:
                 self._sweep = self._loop.call_later(self._limits.idle_seconds, self._close_old)
+
+    def resize(self, connections: int) -> int:
+        """Keep at most so many connections from now on; return how many there are still, those in use among them."""
+        self._free += connections - self._size
+        self._size = connections
+        while self._free < 0 and self._idle:
+            self._dismiss(self._idle.pop(0))
+        while self._free > 0 and self._pass_on(None):
+            self._free -= 1
+        return self._size - self._free
 
     def retire(self) -> None:
         """Close what is idle, and whatever comes back later."""
@@ -77,7 +88,7 @@ class RelayPool:
         return False
 
     def _release(self) -> None:
-        if not self._pass_on(None):
+        if self._free < 0 or not self._pass_on(None):
             self._free += 1
 
     def _dismiss(self, connection: SmtpConnection) -> None:
@@ -102,6 +113,9 @@ class RelayPool:
                 self._idle.append(connection)
         if self._idle:
             self._sweep = self._loop.call_later(self._limits.idle_seconds, self._close_old)
+
+    def _is_too_much(self, connection: SmtpConnection) -> bool:
+        return self._retired or self._free < 0 or not connection.usable or connection.messages >= self._limits.messages
 
     def _too_old(self, connection: SmtpConnection) -> bool:
         return self._loop.time() - connection.used_at >= self._limits.idle_seconds

@@ -71,6 +71,10 @@ class SmtpMailTransport:
         finally:
             pool.give_back(connection)
 
+    def resize(self, relay: Relay, connections: int) -> int:
+        """Use at most so many connections from now on; see MailTransport.resize."""
+        return self._pool(relay).resize(connections)
+
     async def probe(self, relay: Relay) -> Attempt:
         """Connect, encrypt, sign in and say NOOP, on a connection of its own; raises nothing but CancelledError.
 

@@ -8,7 +8,16 @@ from posthorn_common.db import ping
 from posthorn_common.http.app import AppParts, create_app
 from posthorn_mailer.bootstrap import Container
 from posthorn_mailer.domain import errors
-from posthorn_mailer.entrypoints.http.routes import deliveries, domains, internal, messages, relays, sends, suppressions
+from posthorn_mailer.entrypoints.http.routes import (
+    deliveries,
+    domains,
+    internal,
+    limits,
+    messages,
+    relays,
+    sends,
+    suppressions,
+)
 
 _STATUSES: dict[type[Exception], int] = {
     errors.NotFound: 404,
@@ -24,6 +33,7 @@ def build_app(container: Container | None, *, business_routes: bool = True) -> F
         deliveries.router,
         relays.router,
         domains.router,
+        limits.router,
         suppressions.router,
         messages.router,
         internal.router,
