@@ -72,6 +72,10 @@ async def test_what_becomes_of_deliveries_in_doubt_is_chosen_changed_copied_and_
         {"status": "sending"},
         {"on_ambiguous": "forget"},
         {"from_name": ""},
+        {"messages_per_second": 0},
+        {"messages_per_second": -1},
+        {"messages_per_second": 1e9},
+        {"messages_per_second": "fast"},
     ],
 )
 async def test_fields_that_would_break_a_message_are_refused(office: Office, changes: Any) -> None:
@@ -103,12 +107,13 @@ async def test_what_does_not_exist_in_the_organisation_cannot_be_used(office: Of
 async def test_a_draft_or_scheduled_campaign_is_changed_and_a_started_one_is_not(
     office: Office, container: Container
 ) -> None:
-    campaign = await office.a_campaign(reply_to="answers@example.com")
+    campaign = await office.a_campaign(reply_to="answers@example.com", messages_per_second=20)
+    assert campaign["messages_per_second"] == 20
     path = f"/v1/campaigns/{campaign['id']}"
-    change = {"name": "Winter", "reply_to": None, "track_opens": False}
+    change = {"name": "Winter", "reply_to": None, "messages_per_second": None, "track_opens": False}
     changed = (await office.client.patch(path, json=change, headers=office.headers)).json()
     assert (changed["name"], changed["reply_to"], changed["track_opens"]) == ("Winter", None, False)
-    assert (changed["version"], changed["from_name"]) == (2, "Books")
+    assert (changed["version"], changed["from_name"], changed["messages_per_second"]) == (2, "Books", None)
     await office.act(campaign, "schedule", _body("schedule"))
     still = (await office.client.patch(path, json={"name": "Spring"}, headers=office.headers)).json()
     assert (still["name"], still["status"]) == ("Spring", "scheduled")

@@ -50,6 +50,7 @@ async def test_a_due_campaign_starts_with_its_content_fixed(office: Office, cont
         "name": "Autumn",
         "template_version_id": template["version_id"],
         "relay_id": None,
+        "messages_per_second": None,
         "track_opens": True,
         "track_clicks": True,
         "links": [{"number": 0, "url": "https://example.com/read"}],
@@ -64,6 +65,15 @@ async def test_what_a_campaign_wants_for_deliveries_in_doubt_is_told_when_it_sta
     assert campaign["on_ambiguous"] == "resend"
     kinds = dict(await events_about(container, campaign))
     assert kinds["campaign.started"]["on_ambiguous"] == "resend"
+
+
+async def test_a_campaign_takes_its_own_limit_along(office: Office, container: Container) -> None:
+    campaign = await office.a_started_campaign(container, messages_per_second=2.5)
+    assert campaign["messages_per_second"] == 2.5
+    (started,) = [data for kind, data in await events_about(container, campaign) if kind == "campaign.started"]
+    assert started["messages_per_second"] == 2.5
+    copy = await office.post(f"/v1/campaigns/{campaign['id']}/actions/duplicate")
+    assert copy["messages_per_second"] == 2.5
 
 
 async def test_a_campaign_does_not_start_before_its_time(office: Office, container: Container) -> None:

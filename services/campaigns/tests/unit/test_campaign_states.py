@@ -38,6 +38,7 @@ def a_campaign(**changes: Any) -> Campaign:
         from_email="post@example.com",
         reply_to=None,
         relay_id=None,
+        messages_per_second=2.5,
         track_opens=True,
         track_clicks=True,
         created_at=NOW,

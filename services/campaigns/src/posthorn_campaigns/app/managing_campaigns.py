@@ -32,6 +32,7 @@ class CampaignFields:
     from_email: str
     reply_to: str | None
     relay_id: UUID | None
+    messages_per_second: float | None
     track_opens: bool
     track_clicks: bool
     on_ambiguous: OnAmbiguous | None
@@ -59,6 +60,7 @@ class ManagingCampaigns:
             from_email=fields.from_email,
             reply_to=fields.reply_to,
             relay_id=fields.relay_id,
+            messages_per_second=fields.messages_per_second,
             track_opens=fields.track_opens,
             track_clicks=fields.track_clicks,
             on_ambiguous=fields.on_ambiguous,

@@ -86,6 +86,7 @@ class StartingCampaigns:
             name=saved.name,
             template_version_id=template.version_id,
             relay_id=saved.relay_id,
+            messages_per_second=saved.messages_per_second,
             track_opens=saved.track_opens,
             track_clicks=saved.track_clicks,
             on_ambiguous=None if saved.on_ambiguous is None else saved.on_ambiguous.value,

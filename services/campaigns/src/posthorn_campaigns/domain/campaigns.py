@@ -107,6 +107,7 @@ class Campaign:
     from_email: str
     reply_to: str | None
     relay_id: UUID | None
+    messages_per_second: float | None
     track_opens: bool
     track_clicks: bool
     created_at: datetime
@@ -213,6 +214,7 @@ class Campaign:
             from_email=self.from_email,
             reply_to=self.reply_to,
             relay_id=self.relay_id,
+            messages_per_second=self.messages_per_second,
             track_opens=self.track_opens,
             track_clicks=self.track_clicks,
             on_ambiguous=self.on_ambiguous,

@@ -164,6 +164,7 @@ campaigns = sa.Table(
     sa.Column("from_email", sa.Text, nullable=False),
     sa.Column("reply_to", sa.Text),
     sa.Column("relay_id", sa.Uuid),
+    sa.Column("messages_per_second", sa.Float),
     sa.Column("track_opens", sa.Boolean, nullable=False),
     sa.Column("track_clicks", sa.Boolean, nullable=False),
     sa.Column("on_ambiguous", sa.Text),

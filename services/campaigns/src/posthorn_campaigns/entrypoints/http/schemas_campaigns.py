@@ -105,6 +105,9 @@ class PreviewAnswer(Answer):
     warnings: list[str] = Field(description="Fields that are empty for this contact, or that do not exist.")
 
 
+MessagesPerSecond = Annotated[float, Field(ge=0.01, le=100_000, allow_inf_nan=False)]
+
+
 class CampaignRequest(RequestModel):
     name: SingleLine = Field(examples=["Autumn newsletter"])
     template_id: UUID
@@ -113,13 +116,17 @@ class CampaignRequest(RequestModel):
     from_email: EmailAddress
     reply_to: EmailAddress | None = None
     relay_id: UUID | None = Field(default=None, description="null: the organisation's relays, by weight.")
+    messages_per_second: MessagesPerSecond | None = Field(
+        default=None,
+        description="The campaign's own limit. null: as fast as everything else allows.",
+    )
     track_opens: bool = True
     track_clicks: bool = True
     on_ambiguous: OnAmbiguous | None = Field(default=None, description=_ON_AMBIGUOUS)
 
 
 class CampaignChangeRequest(ChangeRequest):
-    _may_be_null = frozenset({"reply_to", "relay_id", "on_ambiguous"})
+    _may_be_null = frozenset({"reply_to", "relay_id", "messages_per_second", "on_ambiguous"})
 
     name: SingleLine | None = None
     template_id: UUID | None = None
@@ -128,6 +135,7 @@ class CampaignChangeRequest(ChangeRequest):
     from_email: EmailAddress | None = None
     reply_to: EmailAddress | None = None
     relay_id: UUID | None = None
+    messages_per_second: MessagesPerSecond | None = None
     track_opens: bool | None = None
     track_clicks: bool | None = None
     on_ambiguous: OnAmbiguous | None = Field(default=None, description=_ON_AMBIGUOUS)
@@ -163,6 +171,7 @@ class CampaignAnswer(Answer):
     from_email: str
     reply_to: str | None
     relay_id: UUID | None
+    messages_per_second: float | None
     track_opens: bool
     track_clicks: bool
     on_ambiguous: OnAmbiguous | None = Field(description=_ON_AMBIGUOUS)

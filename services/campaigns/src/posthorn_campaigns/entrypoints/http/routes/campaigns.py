@@ -62,6 +62,7 @@ async def create_campaign(body: CampaignRequest, caller: Writer, services: Servi
         from_email=body.from_email,
         reply_to=body.reply_to,
         relay_id=body.relay_id,
+        messages_per_second=body.messages_per_second,
         track_opens=body.track_opens,
         track_clicks=body.track_clicks,
         on_ambiguous=body.on_ambiguous,
