@@ -114,6 +114,29 @@ async def test_a_frozen_worker_opens_nothing_more_and_its_late_answers_end_the_d
     assert [(one.data.sent, one.data.ambiguous) for one in drained] == [(6, CONNECTIONS), (10, 0)]
 
 
+async def test_late_answers_that_their_worker_has_told_itself_are_counted_too(office: Office, smtp_server: Any) -> None:
+    campaign_id = await office.plan(members(10), port=smtp_server.port)
+    frozen, gate = office.worker()
+    gate.after.clear()
+    frozen._finish = lambda held: asyncio.Event().wait()  # type: ignore[assignment, method-assign]
+    sending = asyncio.create_task(frozen.send_batch())
+    await eventually(lambda: len(smtp_server.messages) == CONNECTIONS)
+    await office.expire_leases()
+    await office.send_all()
+    gate.after.set()
+
+    async def told_by_itself() -> bool:
+        await frozen.report_outcomes()
+        return await office.told(campaign_id) == {"sent": 10}
+
+    await eventually(told_by_itself)
+    await office.container.reconciling.reconcile()
+    drained = await office.events(SendDrained)
+    assert [(one.data.sent, one.data.ambiguous) for one in drained] == [(6, CONNECTIONS), (10, 0)]
+    sending.cancel()
+    await asyncio.gather(sending, return_exceptions=True)
+
+
 async def test_what_a_frozen_worker_had_opened_and_a_person_has_sent_again_is_not_sent_by_it(
     office: Office, smtp_server: Any
 ) -> None:

@@ -80,9 +80,9 @@ class ReconcilingSends:
             async with self._new_unit_of_work() as uow:
                 await uow.sends.lock(batch.send_id)
                 await uow.batches.mark_reported(batch.id)
-                if await report(uow, batch, self._clock):
-                    # The counts that were told are no longer right.
-                    await uow.sends.reopen(batch.send_id)
+                await report(uow, batch, self._clock)
+                # The counts that were told are no longer right, whoever has told of the changes.
+                await uow.sends.reopen(batch.send_id)
 
     async def _drain(self) -> None:
         async with self._new_unit_of_work() as uow:
