@@ -9,7 +9,7 @@ import ipaddress
 import os
 import secrets
 import socket
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,7 +61,6 @@ from posthorn_mailer.app.pacing import PaceParts
 from posthorn_mailer.app.planning import PlanningSends, PlanSizes
 from posthorn_mailer.app.ports_breakers import SharedBreakers
 from posthorn_mailer.app.ports_content import Printer
-from posthorn_mailer.app.ports_records import NewRecords
 from posthorn_mailer.app.ports_transport import MailTransport, Relays
 from posthorn_mailer.app.reconciling import ReconcilingSends
 from posthorn_mailer.app.resolving import ResolvingDeliveries
@@ -70,6 +69,7 @@ from posthorn_mailer.app.routes import Routes
 from posthorn_mailer.app.sending import SendingBatches, WorkerPolicy
 from posthorn_mailer.app.sending_messages import AcceptingMessages, MessageBell, SendingMessages
 from posthorn_mailer.app.suppressing import Suppressing
+from posthorn_mailer.app.taking_feedback import TakingFeedback
 from posthorn_mailer.app.warm_ups import WarmUps
 from posthorn_mailer.domain.deliveries import Backoff
 from posthorn_mailer.domain.relays import Relay
@@ -107,6 +107,7 @@ class Container:
     managing_domains: ManagingDomains
     managing_limits: ManagingLimits
     suppressing: Suppressing
+    taking_feedback: TakingFeedback
     accepting_messages: AcceptingMessages
     sending_messages: SendingMessages
 
@@ -212,6 +213,7 @@ async def bootstrap(settings: Settings, clock: Clock | None = None) -> AsyncGene
             ),
             managing_limits=ManagingLimits(limits),
             suppressing=Suppressing(new_unit_of_work=new_records, clock=clock),
+            taking_feedback=TakingFeedback(new_unit_of_work=new_records, clock=clock),
             accepting_messages=AcceptingMessages(new_unit_of_work=new_records, bell=bell, clock=clock),
             sending_messages=SendingMessages(
                 new_unit_of_work=new_records,
@@ -323,7 +325,7 @@ def sending_parts(
     )
 
 
-def _records(settings: Settings, engine: AsyncEngine) -> NewRecords:
+def _records(settings: Settings, engine: AsyncEngine) -> Callable[[], SqlRecordsUnitOfWork]:
     """Return what starts units of work that know the key for hashes of erased addresses."""
     secret = secret_bytes(settings.encryption_key)
     hash_key = hmac.new(secret, b"erased suppressions", hashlib.sha256).digest()

@@ -31,7 +31,7 @@ ALLOWED = {
     "deferred": {"sending", "suppressed", "cancelled"},
     "sent": {"bounced", "complained"},
     "failed": {"pending", "sent"},
-    "ambiguous": {"sent", "bounced", "failed", "pending"},
+    "ambiguous": {"sent", "bounced", "failed", "pending", "complained"},
 }
 
 

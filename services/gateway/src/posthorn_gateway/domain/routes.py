@@ -72,6 +72,7 @@ ROUTES: tuple[Route, ...] = (
     Route("/v1/domains*", Service.MAILER),
     Route("/v1/suppressions*", Service.MAILER),
     Route("/v1/messages*", Service.MAILER),
+    Route("/v1/inbound*", Service.MAILER),
     Route("/v1/contacts*", Service.CAMPAIGNS),
     Route("/v1/lists*", Service.CAMPAIGNS),
     Route("/v1/imports", Service.CAMPAIGNS, methods=_POST, max_body_bytes=200 * ONE_MEBIBYTE),

@@ -14,6 +14,9 @@ HELD = Gauge("posthorn_mailer_held_batches", "Batches that this process has leas
 WORKSHOPS_ENDED = Counter(
     "posthorn_mailer_workshops_ended_total", "Processes that have ended over the messages they were to make."
 )
+FEEDBACK = Counter(
+    "posthorn_mailer_feedback_total", "Bounces, complaints and the like, by what came of them.", ["type", "result"]
+)
 PLANNED = Counter("posthorn_mailer_planned_total", "Deliveries planned.")
 BREAKERS_OPEN = Gauge("posthorn_relay_breakers_open", "Relays that this process knows to be away, or tries again.")
 BREAKERS_TURNED = Counter(

@@ -10,6 +10,7 @@ from typing import Protocol, Self
 from uuid import UUID
 
 from posthorn_contracts.envelope import Event
+from posthorn_mailer.app.ports_sends import SendingUnitOfWork
 from posthorn_mailer.domain.messages import Message, MessageClosing, NewMessage, OpenedMessage
 from posthorn_mailer.domain.relays import Relay
 from posthorn_mailer.domain.replies import Attempt
@@ -189,3 +190,14 @@ class Vault(Protocol):
     """Seals passwords."""
 
     def seal(self, plaintext: bytes, *, purpose: str) -> bytes: ...
+
+
+class FeedbackUnitOfWork(SendingUnitOfWork, Protocol):
+    """One transaction about deliveries and suppressions."""
+
+    @property
+    def suppressions(self) -> Suppressions: ...
+
+
+NewFeedback = Callable[[], FeedbackUnitOfWork]
+"""Starts such a unit of work."""

@@ -13,6 +13,7 @@ from posthorn_contracts.envelope import Event
 from posthorn_mailer.app.ports_content import Recipient
 from posthorn_mailer.app.ports_planning import RecipientPage
 from posthorn_mailer.domain.deliveries import OPEN, Delivery, DeliveryState
+from posthorn_mailer.domain.feedback import Feedback
 from posthorn_mailer.domain.sends import Send, SendStatus
 
 
@@ -258,6 +259,12 @@ class Deliveries(Protocol):
         ...
 
     async def resolve(self, delivery: Delivery, state: DeliveryState) -> None: ...
+    async def note_feedback(
+        self, delivery: Delivery, state: DeliveryState, told: Feedback, *, cause: str | None
+    ) -> None:
+        """Store what came back about a delivery, and its state, which may be the one that it has."""
+        ...
+
     async def page(
         self, send_id: UUID, *, state: DeliveryState | None, search: str | None, after: int | None, limit: int
     ) -> list[Delivery]: ...

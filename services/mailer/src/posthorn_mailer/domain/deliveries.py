@@ -50,8 +50,8 @@ TRANSITIONS: dict[DeliveryState, frozenset[DeliveryState]] = {
     _S.FAILED: frozenset({_S.PENDING, _S.SENT}),
     _S.SUPPRESSED: frozenset(),
     _S.CANCELLED: frozenset(),
-    # By the late answer of the worker that had opened it, or by a person; pending is a resend.
-    _S.AMBIGUOUS: frozenset({_S.SENT, _S.BOUNCED, _S.FAILED, _S.PENDING}),
+    # By the late answer of the worker that had opened it, by a person, or by what comes back; pending is a resend.
+    _S.AMBIGUOUS: frozenset({_S.SENT, _S.BOUNCED, _S.FAILED, _S.PENDING, _S.COMPLAINED}),
     _S.COMPLAINED: frozenset(),
 }
 OPEN = frozenset({_S.PENDING, _S.SENDING, _S.DEFERRED})

@@ -18,6 +18,7 @@ from posthorn_mailer.app.ports_planning import RecipientPage
 from posthorn_mailer.app.ports_sends import Batch, Span, Tally, Untold
 from posthorn_mailer.domain.deliveries import OPEN, Delivery, DeliveryState
 from posthorn_mailer.domain.errors import DeliveryNotFound
+from posthorn_mailer.domain.feedback import Feedback
 from posthorn_mailer.domain.sends import Send
 
 _ROWS_PER_CHUNK = 1000
@@ -136,6 +137,25 @@ class SqlDeliveries:
         final = state is not DeliveryState.PENDING
         values: dict[str, Any] = {"state": state}
         values |= {"finished_at": sa.func.now()} if final else {"finished_at": None, "expires_at": None}
+        await self._connection.execute(
+            sa.update(deliveries)
+            .where(deliveries.c.send_id == delivery.send_id, deliveries.c.number == delivery.number)
+            .values(values)
+        )
+
+    async def note_feedback(
+        self, delivery: Delivery, state: DeliveryState, told: Feedback, *, cause: str | None
+    ) -> None:
+        """Store what came back about a delivery, and its state."""
+        values: dict[str, Any] = {"state": state, "cause": cause}
+        if told.diagnostic or told.code or told.enhanced_code:
+            values |= {"smtp_code": told.code, "enhanced_code": told.enhanced_code, "reply": told.diagnostic}
+        if state is not delivery.state:
+            # Neither before the attempt nor after now, whatever clock has told it.
+            at = sa.func.coalesce(sa.cast(told.at, deliveries.c.finished_at.type), sa.func.now())
+            values["finished_at"] = sa.func.least(
+                sa.func.greatest(at, sa.func.coalesce(deliveries.c.opened_at, at)), sa.func.now()
+            )
         await self._connection.execute(
             sa.update(deliveries)
             .where(deliveries.c.send_id == delivery.send_id, deliveries.c.number == delivery.number)

@@ -11,6 +11,7 @@ from posthorn_mailer.domain import errors
 from posthorn_mailer.entrypoints.http.routes import (
     deliveries,
     domains,
+    inbound,
     internal,
     limits,
     messages,
@@ -36,6 +37,7 @@ def build_app(container: Container | None, *, business_routes: bool = True) -> F
         limits.router,
         suppressions.router,
         messages.router,
+        inbound.router,
         internal.router,
     )
     return create_app(

@@ -51,7 +51,7 @@ class SuppressionAnswer(BaseModel):
 
     email: str
     reason: SuppressionReason
-    source: str = Field(description="Where it comes from: `api`, `delivery`, `message`, `erased contact`.")
+    source: str = Field(description="Where it comes from: `api`, `delivery`, `feedback`, `message`, `erased contact`.")
     created_at: AwareDatetime
 
 
