@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from posthorn_common.clock import new_id
-from posthorn_common.messaging import delivery, list_dead_letters
+from posthorn_common.messaging import BrokerUnavailable, delivery, list_dead_letters
 from posthorn_contracts.campaigns.v1 import (
     CampaignCancelled,
     CampaignPaused,
@@ -112,7 +112,10 @@ async def test_a_poison_event_is_dead_lettered_and_the_rest_goes_on(
         await eventually(lambda: _status_is(office, campaign_id, "sending"))
 
         async def buried() -> bool:
-            letters = await list_dead_letters(amqp_url, "mailer", 100)
+            try:
+                letters = await list_dead_letters(amqp_url, "mailer", 100)
+            except BrokerUnavailable:  # on a busy machine, while the failures' long tracebacks are written
+                return False
             return {str(unreadable.id), str(poison.id)} <= {str(letter.event_id) for letter in letters}
 
         await eventually(buried)
