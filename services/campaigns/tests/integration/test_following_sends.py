@@ -22,6 +22,8 @@ from posthorn_contracts.mailer.v1 import (
     DeliveriesRecorded,
     SendFailed,
     SendFailedData,
+    SendGuarded,
+    SendGuardedData,
     SendImpeded,
     SendImpededData,
     SendPlanned,
@@ -73,6 +75,42 @@ def suppressed(office: Office, contact: Any, reason: Any) -> ContactSuppressed:
     data = ContactSuppressedData(contact_id=UUID(contact["id"]), reason=reason)
     event: ContactSuppressed = told(ContactSuppressed, office, contact["id"], data)
     return event
+
+
+def guarded(office: Office, campaign: Any) -> SendGuarded:
+    data = SendGuardedData(
+        campaign_id=UUID(campaign["id"]), code="hard_bounce_rate", reason="30 of 200 messages have bounced."
+    )
+    event: SendGuarded = told(SendGuarded, office, campaign["id"], data)
+    return event
+
+
+async def test_a_guard_pauses_the_campaign_and_says_why_until_a_person_resumes_it(
+    office: Office, container: Container, campaign: Any
+) -> None:
+    event = guarded(office, campaign)
+    await asyncio.gather(*(container.following_sends.on_send_guarded(event) for _ in range(2)))
+    paused = await office.campaign(campaign)
+    assert (paused["status"], paused["paused_code"]) == ("paused", "hard_bounce_rate")
+    assert paused["paused_reason"] == "30 of 200 messages have bounced."
+    assert (await event_types_about(container, campaign)).count("campaign.paused") == 1
+    resumed = await office.act(campaign, "resume")
+    assert (resumed["status"], resumed["paused_code"], resumed["paused_reason"]) == ("sending", None, None)
+    await container.following_sends.on_send_guarded(event)
+    assert (await office.campaign(campaign))["status"] == "sending", "the same event does not pause it again"
+
+
+async def test_a_guard_tells_why_where_a_person_was_quicker_and_leaves_what_is_over(
+    office: Office, container: Container, campaign: Any
+) -> None:
+    await office.act(campaign, "pause")
+    await container.following_sends.on_send_guarded(guarded(office, campaign))
+    assert (await office.campaign(campaign))["paused_code"] == "hard_bounce_rate"
+    assert (await event_types_about(container, campaign)).count("campaign.paused") == 1
+    await office.act(campaign, "cancel")
+    await container.following_sends.on_send_guarded(guarded(office, campaign))
+    over = await office.campaign(campaign)
+    assert (over["status"], over["paused_code"], over["paused_reason"]) == ("cancelled", None, None)
 
 
 async def test_counts_move_with_the_outcomes(office: Office, container: Container, campaign: Any) -> None:

@@ -51,6 +51,7 @@ from posthorn_mailer.adapters.smtp import Dialling, SmtpMailTransport, TlsContex
 from posthorn_mailer.app.breakers import Breakers
 from posthorn_mailer.app.controlling import ControllingSends
 from posthorn_mailer.app.doorbell import Doorbell
+from posthorn_mailer.app.guarding import GuardingSends
 from posthorn_mailer.app.lanes import Lane, LaneParts
 from posthorn_mailer.app.leases import Uptime, uptime
 from posthorn_mailer.app.managing_domains import ManagingDomains
@@ -72,6 +73,7 @@ from posthorn_mailer.app.suppressing import Suppressing
 from posthorn_mailer.app.taking_feedback import TakingFeedback
 from posthorn_mailer.app.warm_ups import WarmUps
 from posthorn_mailer.domain.deliveries import Backoff
+from posthorn_mailer.domain.guards import Limits
 from posthorn_mailer.domain.relays import Relay
 from posthorn_mailer.settings import Settings
 
@@ -213,7 +215,7 @@ async def bootstrap(settings: Settings, clock: Clock | None = None) -> AsyncGene
             ),
             managing_limits=ManagingLimits(limits),
             suppressing=Suppressing(new_unit_of_work=new_records, clock=clock),
-            taking_feedback=TakingFeedback(new_unit_of_work=new_records, clock=clock),
+            taking_feedback=TakingFeedback(new_unit_of_work=new_records, guarding=engine_parts.guarding, clock=clock),
             accepting_messages=AcceptingMessages(new_unit_of_work=new_records, bell=bell, clock=clock),
             sending_messages=SendingMessages(
                 new_unit_of_work=new_records,
@@ -240,6 +242,7 @@ class SendingParts:
     controlling: ControllingSends
     resolving: ResolvingDeliveries
     reconciling: ReconcilingSends
+    guarding: GuardingSends
     breakers: Breakers
     routes: Routes
 
@@ -284,6 +287,13 @@ def sending_parts(
     controlling = ControllingSends(
         new_unit_of_work=new_unit_of_work, doorbell=doorbell, on_ambiguous=settings.on_ambiguous, clock=clock
     )
+    limits = Limits(
+        hard_bounce_rate=settings.guard_hard_bounce_rate,
+        hard_bounces_after=settings.guard_hard_bounces_after,
+        complaint_rate=settings.guard_complaint_rate,
+        complaints_after=settings.guard_complaints_after,
+    )
+    guarding = GuardingSends(new_unit_of_work=new_unit_of_work, limits=limits, clock=clock)
     return SendingParts(
         planning=PlanningSends(
             new_unit_of_work=new_unit_of_work,
@@ -312,11 +322,13 @@ def sending_parts(
             new_lane=new_lane,
         ),
         controlling=controlling,
+        guarding=guarding,
         resolving=ResolvingDeliveries(new_unit_of_work=new_unit_of_work, doorbell=doorbell, clock=clock),
         reconciling=ReconcilingSends(
             new_unit_of_work=new_unit_of_work,
             doorbell=doorbell,
             controlling=controlling,
+            guarding=guarding,
             resend_after_seconds=settings.resend_after_seconds,
             clock=clock,
         ),

@@ -62,6 +62,18 @@ class Settings(DatabaseSettings):
         "the campaigns' counts stay. Default: never.",
     )
     retain_seconds: float = Field(default=60.0, gt=0, le=3600, description="Pause between runs of retention.")
+    guard_hard_bounce_rate: float = Field(
+        default=0.10, gt=0, le=1, description="A campaign pauses by itself when a larger share has bounced (1: never)."
+    )
+    guard_hard_bounces_after: int = Field(
+        default=200, ge=1, description="Of how many finished deliveries on that share is looked at."
+    )
+    guard_complaint_rate: float = Field(
+        default=0.003, gt=0, le=1, description="As above, of recipients who complain (1: never)."
+    )
+    guard_complaints_after: int = Field(
+        default=500, ge=1, description="Of how many finished deliveries on that share is looked at."
+    )
     allow_private_relays: bool | None = Field(
         default=None,
         description="Whether relays may be in private networks or on this machine. Default: in development only.",

@@ -104,6 +104,19 @@ class SendRecovered(Event):
     data: SendRecoveredData
 
 
+class SendGuardedData(Payload):
+    campaign_id: UUID
+    code: Literal["hard_bounce_rate", "complaint_rate"]
+    reason: str = Field(description="For people: `31 of 250 messages have bounced, more than 10 %.`")
+
+
+class SendGuarded(Event):
+    """Too much bounces or annoys: the mailer has paused the campaign by itself, until a person resumes it."""
+
+    event_type: ClassVar[str] = "mailer.send.guarded.v1"
+    data: SendGuardedData
+
+
 class SendFailedData(Payload):
     campaign_id: UUID
     reason: str

@@ -11,7 +11,7 @@ from posthorn_campaigns.domain.campaigns import Campaign, CampaignStatus, Counts
 from posthorn_campaigns.domain.errors import CampaignNotFound
 from posthorn_common.clock import Clock
 from posthorn_common.events import event as new_event
-from posthorn_contracts.campaigns.v1 import CampaignCompleted, CampaignCompletedData
+from posthorn_contracts.campaigns.v1 import CampaignCompleted, CampaignCompletedData, CampaignPaused, CampaignRef
 from posthorn_contracts.mailer.v1 import (
     ContactSuppressed,
     DeliveriesRecorded,
@@ -19,6 +19,7 @@ from posthorn_contracts.mailer.v1 import (
     DeliveryRecord,
     SendDrained,
     SendFailed,
+    SendGuarded,
     SendImpeded,
     SendPlanned,
     SendRecovered,
@@ -65,6 +66,25 @@ class FollowingSends:
     async def on_send_recovered(self, event: SendRecovered) -> None:
         """Show that nothing is in the way any more."""
         await self._notice(event, event.data.campaign_id, None)
+
+    async def on_send_guarded(self, event: SendGuarded) -> None:
+        """Pause a campaign of which too much bounces or annoys; the mailer has stopped already.
+
+        The order to pause goes to the mailer like a person's, so that both come to the same state whatever was ordered
+        meanwhile.
+        """
+        data = event.data
+        async with self._new_unit_of_work() as uow:
+            if not await uow.first_time(event):
+                return
+            campaign = await _campaign(uow, event.organisation_id, data.campaign_id)
+            if campaign is None or campaign.status not in _RUNNING:
+                return
+            now = await uow.campaigns.now()
+            saved = await uow.campaigns.save(campaign.guard(data.code, data.reason, now), now)
+            if saved.status is not campaign.status:
+                ref = CampaignRef(campaign_id=saved.id)
+                await uow.publish(new_event(CampaignPaused, saved.id, saved.organisation_id, ref, self._clock))
 
     async def on_send_failed(self, event: SendFailed) -> None:
         """End a campaign that cannot be sent."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Any
 from uuid import UUID
 
 from posthorn_campaigns.domain.errors import (
@@ -67,6 +68,7 @@ TRANSITIONS: dict[CampaignStatus, frozenset[CampaignStatus]] = {
 EDITABLE = frozenset({_S.DRAFT, _S.SCHEDULED})
 RUNNING = frozenset({_S.SCHEDULED, _S.SENDING, _S.PAUSED})
 _COMPLETED = frozenset({_S.COMPLETED, _S.COMPLETED_WITH_ERRORS})
+_NOT_PAUSED: dict[str, Any] = {"paused_at": None, "paused_code": None, "paused_reason": None}
 _MAY_COMPLETE = frozenset({_S.SENDING, _S.PAUSED, _S.COMPLETED_WITH_ERRORS})
 
 
@@ -117,6 +119,8 @@ class Campaign:
     scheduled_at: datetime | None = None
     started_at: datetime | None = None
     paused_at: datetime | None = None
+    paused_code: str | None = None
+    paused_reason: str | None = None
     completed_at: datetime | None = None
     live_counts: Counts = field(default_factory=Counts)
     final_counts: Counts | None = None
@@ -156,20 +160,26 @@ class Campaign:
         """Hold."""
         return replace(self._to(CampaignStatus.PAUSED), paused_at=now)
 
+    def guard(self, code: str, reason: str, now: datetime) -> Campaign:
+        """Hold, because too much bounces or annoys. One that a person has paused stays so, and says why besides."""
+        if self.status is CampaignStatus.PAUSED:
+            return replace(self, paused_code=code, paused_reason=reason)
+        return replace(self.pause(now), paused_code=code, paused_reason=reason)
+
     def resume(self) -> Campaign:
         """Go on."""
         if self.status is not CampaignStatus.PAUSED:
             raise InvalidTransition("campaign", self.status, CampaignStatus.SENDING)
-        return replace(self._to(CampaignStatus.SENDING), paused_at=None)
+        return replace(self._to(CampaignStatus.SENDING), **_NOT_PAUSED)
 
     def cancel(self, now: datetime) -> Campaign:
         """End for good."""
-        return replace(self._to(CampaignStatus.CANCELLED), completed_at=now, paused_at=None, notice=None)
+        return replace(self._to(CampaignStatus.CANCELLED), completed_at=now, notice=None, **_NOT_PAUSED)
 
     def fail(self, reason: str, now: datetime) -> Campaign:
         """It cannot be sent at all."""
         return replace(
-            self._to(CampaignStatus.FAILED), failure_reason=reason, completed_at=now, paused_at=None, notice=None
+            self._to(CampaignStatus.FAILED), failure_reason=reason, completed_at=now, notice=None, **_NOT_PAUSED
         )
 
     def settle(self, counts: Counts, told_at: datetime, now: datetime) -> Campaign:
@@ -188,8 +198,8 @@ class Campaign:
             final_counts=counts,
             final_counts_at=told_at,
             completed_at=now,
-            paused_at=None,
             notice=None,
+            **_NOT_PAUSED,
         )
 
     def retry_failed(self, completed_after: datetime) -> Campaign:

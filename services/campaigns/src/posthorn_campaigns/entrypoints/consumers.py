@@ -9,6 +9,7 @@ from posthorn_contracts.mailer.v1 import (
     DeliveriesRecorded,
     SendDrained,
     SendFailed,
+    SendGuarded,
     SendImpeded,
     SendPlanned,
     SendRecovered,
@@ -22,6 +23,7 @@ def subscribe(bus: EventBus, following_sends: FollowingSends) -> None:
     bus.subscribe(SendPlanned, following_sends.on_send_planned, consumer=CONSUMER)
     bus.subscribe(SendImpeded, following_sends.on_send_impeded, consumer=CONSUMER)
     bus.subscribe(SendRecovered, following_sends.on_send_recovered, consumer=CONSUMER)
+    bus.subscribe(SendGuarded, following_sends.on_send_guarded, consumer=CONSUMER)
     bus.subscribe(SendFailed, following_sends.on_send_failed, consumer=CONSUMER)
     bus.subscribe(SendDrained, following_sends.on_send_drained, consumer=CONSUMER)
     bus.subscribe(DeliveriesRecorded, following_sends.on_deliveries_recorded, consumer=CONSUMER)

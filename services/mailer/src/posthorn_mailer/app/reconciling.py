@@ -7,6 +7,7 @@ import structlog
 from posthorn_common.clock import Clock
 from posthorn_mailer.app.controlling import ControllingSends
 from posthorn_mailer.app.doorbell import Doorbell
+from posthorn_mailer.app.guarding import GuardingSends
 from posthorn_mailer.app.ports_sends import NewSendingUnitOfWork
 from posthorn_mailer.app.reporting import drain_if_done, report
 from posthorn_mailer.domain.deliveries import DeliveryState
@@ -25,17 +26,20 @@ class ReconcilingSends:
         new_unit_of_work: NewSendingUnitOfWork,
         doorbell: Doorbell,
         controlling: ControllingSends,
+        guarding: GuardingSends,
         resend_after_seconds: float,
         clock: Clock,
     ) -> None:
         self._new_unit_of_work = new_unit_of_work
         self._doorbell = doorbell
         self._controlling = controlling
+        self._guarding = guarding
         self._resend_after_seconds = resend_after_seconds
         self._clock = clock
 
     async def reconcile(self) -> None:
         """Ring for everything that is due, and finish what only needs finishing."""
+        await self._guarding.check_all()
         await self._ring()
         await self._sweep_cancelled()
         await self._resend_ambiguous()

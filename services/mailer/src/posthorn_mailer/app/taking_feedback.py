@@ -16,6 +16,7 @@ import structlog
 from posthorn_common.clock import Clock
 from posthorn_common.events import event
 from posthorn_contracts.mailer.v1 import ContactSuppressed, ContactSuppressedData
+from posthorn_mailer.app.guarding import GuardingSends
 from posthorn_mailer.app.metrics import FEEDBACK
 from posthorn_mailer.app.ports_records import FeedbackUnitOfWork, NewFeedback
 from posthorn_mailer.app.ports_sends import Span
@@ -60,8 +61,9 @@ _NEVER_SENT = frozenset({DeliveryState.PENDING, DeliveryState.DEFERRED, Delivery
 class TakingFeedback:
     """The use cases of what comes back."""
 
-    def __init__(self, *, new_unit_of_work: NewFeedback, clock: Clock) -> None:
+    def __init__(self, *, new_unit_of_work: NewFeedback, guarding: GuardingSends, clock: Clock) -> None:
         self._new_unit_of_work = new_unit_of_work
+        self._guarding = guarding
         self._clock = clock
 
     async def take(self, organisation_id: UUID, told: Sequence[Feedback]) -> list[Taken]:
@@ -74,6 +76,7 @@ class TakingFeedback:
             if campaign_id is not None:
                 # Whoever dies before this is made up for by the reconciler.
                 await drain_if_done(self._new_unit_of_work, campaign_id, self._clock)
+                await self._guarding.check(campaign_id)
         return taken
 
     async def _take(self, organisation_id: UUID, told: Feedback) -> Taken:

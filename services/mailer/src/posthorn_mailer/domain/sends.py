@@ -60,7 +60,7 @@ def ordered_status(
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """A campaign to send, or being sent."""
+    """A campaign to send, or being sent. Its guard looks again once `guard_armed_at` deliveries have finished."""
 
     id: UUID
     organisation_id: UUID
@@ -78,6 +78,8 @@ class Send:
     failure_reason: str | None
     closed: bool = False
     """Nothing of it is sent again: what only sending needs is gone, or going."""
+    guard_armed_at: int = 0
+    guard_reason: str | None = None
 
     @property
     def phase(self) -> SendPhase:
@@ -93,4 +95,5 @@ class Send:
     @property
     def notice(self) -> str | None:
         """What stands in its way, for people."""
-        return self.failure_reason or self.impeded_reason
+        guarded = self.guard_reason if self.status is SendStatus.PAUSED else None
+        return self.failure_reason or guarded or self.impeded_reason

@@ -19,8 +19,8 @@ from posthorn_campaigns.domain.templates import Link, MessageContent
 _COUNTS = ("audience", "sent", "bounced", "failed", "suppressed", "cancelled", "ambiguous")
 _PLAIN = (
     "name", "status", "template_id", "from_name", "from_email", "reply_to", "relay_id", "track_opens", "track_clicks",
-    "messages_per_second", "template_version_id", "scheduled_at", "started_at", "paused_at", "completed_at",
-    "final_counts_at", "failure_reason", "on_ambiguous",
+    "messages_per_second", "template_version_id", "scheduled_at", "started_at", "paused_at", "paused_code",
+    "paused_reason", "completed_at", "final_counts_at", "failure_reason", "on_ambiguous",
 )  # fmt: skip
 _RUNNING = (CampaignStatus.SENDING, CampaignStatus.PAUSED)
 

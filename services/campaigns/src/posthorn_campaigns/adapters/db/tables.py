@@ -171,6 +171,8 @@ campaigns = sa.Table(
     sa.Column("scheduled_at", _time),
     sa.Column("started_at", _time),
     sa.Column("paused_at", _time),
+    sa.Column("paused_code", sa.Text),
+    sa.Column("paused_reason", sa.Text),
     sa.Column("completed_at", _time),
     # Live counts: they move with every outcome that is told.
     *(

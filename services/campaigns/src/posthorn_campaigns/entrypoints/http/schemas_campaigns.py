@@ -178,6 +178,10 @@ class CampaignAnswer(Answer):
     scheduled_at: AwareDatetime | None
     started_at: AwareDatetime | None
     paused_at: AwareDatetime | None
+    paused_code: str | None = Field(
+        description="Why it has paused by itself: `hard_bounce_rate`, `complaint_rate`. null: a person has paused it."
+    )
+    paused_reason: str | None = Field(description="The same in words, with figures.")
     completed_at: AwareDatetime | None
     counts: CountsAnswer = Field(description="Live while the campaign is sent, exact when it has completed.")
     notice: str | None = Field(description="What is in the way at present: a relay that does not answer, for instance.")

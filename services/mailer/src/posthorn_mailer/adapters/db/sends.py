@@ -32,6 +32,8 @@ _COLUMNS = (
     sends.c.impeded_reason,
     sends.c.failure_reason,
     sends.c.closed_month,
+    sends.c.guard_armed_at,
+    sends.c.guard_reason,
 )
 _PLANNABLE = sa.and_(
     sends.c.started_at.is_not(None),
@@ -158,6 +160,19 @@ class SqlSends:
         """Note that mail gets through; return whether it did not before."""
         return await self._update(send_id, sends.c.impeded_since.is_not(None), impeded_since=None, impeded_reason=None)
 
+    async def guard(self, send_id: UUID, reason: str, armed_at: int) -> None:
+        """Pause a send because of what it comes to."""
+        await self._update(send_id, status=SendStatus.PAUSED, guard_reason=reason, guard_armed_at=armed_at)
+
+    async def running(self, limit: int) -> list[UUID]:
+        """Return sends that are being sent."""
+        return await self._ids(
+            sends.c.drained_at.is_(None),
+            sends.c.started_at.is_not(None),
+            sends.c.status == SendStatus.SENDING,
+            limit=limit,
+        )
+
     async def mark_drained(self, send_id: UUID) -> None:
         """Note that all deliveries are final."""
         await self._update(send_id, drained_at=sa.func.now())
@@ -240,4 +255,6 @@ def _send(row: Any) -> Send:
         impeded_reason=row.impeded_reason,
         failure_reason=row.failure_reason,
         closed=row.closed_month is not None,
+        guard_armed_at=row.guard_armed_at,
+        guard_reason=row.guard_reason,
     )

@@ -45,6 +45,8 @@ sends = sa.Table(
     sa.Column("compacted_at", _time),
     # Of a send whose deliveries are not kept any more.
     sa.Column("final_counts", JSONB(none_as_null=True)),
+    sa.Column("guard_armed_at", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("guard_reason", sa.Text),
     sa.CheckConstraint("status IN ('sending', 'paused', 'cancelled', 'failed')", name="status"),
     sa.CheckConstraint("on_ambiguous IN ('hold', 'resend')", name="on_ambiguous"),
     sa.Index(None, "organisation_id", "id"),
