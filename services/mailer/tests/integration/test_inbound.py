@@ -13,6 +13,7 @@ import pytest_asyncio
 from posthorn_common.clock import new_id
 from posthorn_common.testing import TokenMint
 from posthorn_contracts.mailer.v1 import ContactSuppressed, SendDrained
+from posthorn_mailer.adapters.db.retention import SqlRetention
 from posthorn_mailer.adapters.db.tables import deliveries, suppressions
 from posthorn_mailer.entrypoints.http.app import build_app
 
@@ -204,6 +205,18 @@ async def test_of_an_erased_contact_the_outcome_is_kept_and_no_address(
     assert await desk.results({"message_id": ids[0], "type": "complaint"}) == ["recorded"]
     assert await office.counts(campaign_id) == {"complained": 1}
     assert await _suppressed(office) == {}
+
+
+async def test_a_complaint_about_a_closed_campaign_suppresses_and_leaves_its_counts(
+    office: Office, smtp_server: Any, desk: Desk
+) -> None:
+    campaign_id, ids = await _sent(office, smtp_server, 2)
+    await office.execute("UPDATE sends SET drained_at = drained_at - interval '40 days'")
+    await SqlRetention(office.container.engine).close_next(31 * 86_400)
+    events = [{"message_id": ids[0], "type": "complaint"}, {"message_id": ids[1], "type": "hard_bounce"}]
+    assert await desk.results(*events) == ["unchanged", "unchanged"]
+    assert await office.counts(campaign_id) == {"sent": 2}
+    assert await _suppressed(office) == {"reader.0@example.com": "complaint"}
 
 
 async def test_bad_input_is_a_clear_problem_and_other_mail_is_ignored(desk: Desk) -> None:

@@ -43,6 +43,28 @@ async def test_a_pause_lets_finish_what_is_open_and_a_resume_sends_the_rest_exac
     assert len({message.envelope_to for message in smtp_server.messages}) == len(smtp_server.messages) == 60
 
 
+@pytest.mark.parametrize("rate", [None, 30.0])
+@pytest.mark.parametrize("order", ["pause", "cancel"])
+async def test_after_an_order_no_worker_hands_over_more_than_what_its_connections_had_open(
+    office: Office, smtp_server: Any, order: str, rate: float | None
+) -> None:
+    campaign_id = await office.plan(members(400), port=smtp_server.port, relay={"messages_per_second": rate})
+    workers = [office.worker() for _ in range(2)]
+    sending = [asyncio.create_task(worker.send_all_due()) for worker, _gate in workers]
+    await eventually(lambda: all(gate.passed for _worker, gate in workers))
+    await getattr(office.container.controlling, order)(office.order(campaign_id))
+    before = len(smtp_server.messages)
+    # They let go by themselves: also lanes that the relay's limit makes wait.
+    await asyncio.gather(*sending)
+    assert before < 400
+    assert len(smtp_server.messages) - before <= len(workers) * CONNECTIONS
+    counts = await office.counts(campaign_id)
+    assert counts["sent"] == len(smtp_server.messages)
+    assert "sending" not in counts
+    if order == "cancel":
+        await office.container.controlling.sweep(campaign_id)
+
+
 async def test_a_cancelled_send_leaves_everybody_in_a_final_state(office: Office, smtp_server: Any) -> None:
     campaign_id = await office.plan(members(60), port=smtp_server.port)
     async with office.working("worker", "scheduler"):
