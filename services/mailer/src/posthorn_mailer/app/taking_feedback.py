@@ -71,12 +71,11 @@ class TakingFeedback:
         taken = [await self._take(organisation_id, one) for one in told]
         for one, result in zip(told, taken, strict=True):
             FEEDBACK.labels(one.type, result.result).inc()
-        changed = {one.campaign_id for one in taken if one.result is FeedbackResult.RECORDED}
-        for campaign_id in changed - {None}:
-            if campaign_id is not None:
-                # Whoever dies before this is made up for by the reconciler.
-                await drain_if_done(self._new_unit_of_work, campaign_id, self._clock)
-                await self._guarding.check(campaign_id)
+        recorded = [one.campaign_id for one in taken if one.result is FeedbackResult.RECORDED]
+        for campaign_id in {one for one in recorded if one is not None}:
+            # Whoever dies before this is made up for by the reconciler.
+            await drain_if_done(self._new_unit_of_work, campaign_id, self._clock)
+            await self._guarding.check(campaign_id)
         return taken
 
     async def _take(self, organisation_id: UUID, told: Feedback) -> Taken:
