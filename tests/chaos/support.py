@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 WORKERS = 3
 CONNECTIONS = 10
-"""Of one worker: so many deliveries may be in doubt when it is killed."""
+"""Of all workers together: so many deliveries may be in doubt when one of them, or all, are killed."""
 
 LEASE_SECONDS = 6
 ANSWER_SECONDS = 0.02
@@ -389,7 +389,8 @@ class Conditions:
     """Under which a campaign is launched.
 
     The relay does `faults` wrong, and is so slow that the campaign takes `lasting` seconds at least. `prepare` sees to
-    it that the right processes run, from that moment on; without it, all do before. `connections` are those per worker.
+    it that the right processes run, from that moment on; without it, all do before. `connections` are for the
+    campaign, over all workers.
     """
 
     faults: Sequence[Fault] = ()
@@ -398,18 +399,23 @@ class Conditions:
     prepare: Callable[[], None] | None = None
 
 
+def _allowed(connections: int) -> int:
+    """Return the relay's limit that leaves so many to campaigns: of five or more, one is for single messages."""
+    return connections + 1 if connections >= 4 else connections
+
+
 @contextlib.asynccontextmanager
 async def launched(
     fault: str, fleet: Fleet, account: Account, report: Report, conditions: Conditions
 ) -> AsyncGenerator[Flight]:
     """Send a campaign to the account's audience through a relay of its own."""
     await asyncio.to_thread(fleet.complete, workers=0 if conditions.prepare else WORKERS)
-    slowly = conditions.lasting * WORKERS * CONNECTIONS / len(account.addresses)
+    slowly = conditions.lasting * CONNECTIONS / len(account.addresses)
     fleet.relay.follow(conditions.faults, delay_seconds=max(ANSWER_SECONDS, slowly))
     fleet.relay.forget()
     async with ApiClient(fleet.stack.plan.urls["gateway"]) as api:
         await api.sign_in(account.email, account.password)
-        relay = await product.add_relay(api, fleet.relay.smtp_port, connections=conditions.connections)
+        relay = await product.add_relay(api, fleet.relay.smtp_port, connections=_allowed(conditions.connections))
         campaign = await product.add_campaign(
             api, fault, template_id=account.template_id, list_id=account.list_id, relay_id=relay["id"]
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from .support import CONNECTIONS, WORKERS
+from .support import CONNECTIONS
 
 _CANCELLED = frozenset({"cancelled"})
 
@@ -21,7 +21,7 @@ async def test_paused_then_killed_then_resumed(launch: Any, fleet: Any) -> None:
     await asyncio.sleep(2)
     assert flight.accepted() == before < len(flight.addresses), "a pause survives everybody"
     await flight.order("resume")
-    await flight.ends(in_doubt_at_most=WORKERS * CONNECTIONS)
+    await flight.ends(in_doubt_at_most=CONNECTIONS)
 
 
 async def test_cancelled_in_mid_flight(launch: Any) -> None:
@@ -39,5 +39,5 @@ async def test_cancelled_and_killed(launch: Any, fleet: Any) -> None:
     for worker in fleet.workers:
         worker.kill()
     await fleet.start_workers()
-    figures = await flight.ends(status=_CANCELLED, in_doubt_at_most=WORKERS * CONNECTIONS)
+    figures = await flight.ends(status=_CANCELLED, in_doubt_at_most=CONNECTIONS)
     assert figures.accepted < figures.recipients

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import redis.asyncio as redis
 
-from .support import CONNECTIONS, WORKERS
+from .support import CONNECTIONS
 
 _AWAY_SECONDS = 5.0
 
@@ -66,4 +66,4 @@ async def test_postgresql_stops_at_once_and_recovers(launch: Any, fleet: Any) ->
     await asyncio.sleep(_AWAY_SECONDS)
     assert flight.accepted() == before, "no mail that is not written down"
     await asyncio.to_thread(server.start)
-    await flight.ends(in_doubt_at_most=WORKERS * CONNECTIONS)
+    await flight.ends(in_doubt_at_most=CONNECTIONS)
