@@ -212,6 +212,28 @@ async def test_a_cancelled_worker_leaves_its_job_to_another(queue, monkeypatch):
         await eventually(lambda: recorder.ids == ["orphan"])
 
 
+async def test_a_consumer_that_waits_in_vain_for_its_jobs_to_finish_can_be_cancelled(queue):
+    stop, started, ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def hang(_job):
+        started.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    consuming = asyncio.create_task(queue.consume(hang, concurrency=1, stop=stop))
+    await queue.announce("endless", "work", {})
+    await started.wait()
+    stop.set()
+    done, _pending = await asyncio.wait((consuming,), timeout=0.5)
+    assert not done
+    consuming.cancel()
+    await asyncio.gather(consuming, return_exceptions=True)
+    assert consuming.cancelled()
+    assert ended.is_set()
+
+
 async def test_a_worker_goes_on_after_flushall(own_valkey):
     queue = BullJobQueue(own_valkey.url, "flushed")
     recorder = Recorder()

@@ -111,19 +111,22 @@ class BullJobQueue:
         measuring = asyncio.create_task(
             run_every(_MEASURE_SECONDS, self._measure, stop=stop, name=f"{self._name}_measure")
         )
+        closing: asyncio.Future[None] | None = None
         try:
             await asyncio.wait((running, stopping), return_when=asyncio.FIRST_COMPLETED)
             if not stop.is_set():
                 await running
                 raise WorkerEnded(self._name)
-            await worker.close()
+            # It swallows cancellation until all handlers have finished, which may be never.
+            closing = asyncio.ensure_future(worker.close())
+            await asyncio.shield(closing)
             await self._ended(running)
         finally:
             # Cancelled while handlers are at work: their jobs stay locked until the lock ends, then come again.
             await worker.close(force=True)
             for task in (running, stopping, measuring):
                 task.cancel()
-            await asyncio.gather(running, stopping, measuring, return_exceptions=True)
+            await asyncio.gather(running, stopping, measuring, *([closing] if closing else []), return_exceptions=True)
 
     async def _ended(self, running: asyncio.Task[None]) -> None:
         # Closing takes the connections away: from a worker that is still connecting too, and that one falls over it.
