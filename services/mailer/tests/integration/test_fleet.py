@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections import Counter
 from collections.abc import AsyncGenerator
 from email import message_from_bytes, policy
@@ -60,8 +61,9 @@ async def move_away(office: Office, name: str) -> None:
     office.container.relays._kept.clear()  # type: ignore[attr-defined]
 
 
-def recipients(peer: Peer) -> list[str]:
-    return [line for line in peer.commands if line.startswith("RCPT")]
+def recipients(peer: Peer) -> list[bytes]:
+    """Whom the letters were for. A recipient may be named twice: before its content a message can be taken back."""
+    return re.findall(rb"(?m)^To: (.*)\r$", b"".join(peer.contents))
 
 
 async def test_a_campaign_is_spread_over_the_relays_by_weight(office: Office) -> None:
