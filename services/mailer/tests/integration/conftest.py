@@ -77,3 +77,4 @@ async def office(new_container: NewContainer, campaigns: CampaignsService) -> As
         await opened.clear()
         yield opened
         await opened.check_counts()
+        await opened.close()

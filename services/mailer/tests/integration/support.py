@@ -155,6 +155,7 @@ class Office:
     container: Container
     campaigns: CampaignsService
     organisation_id: UUID = field(default_factory=new_id)
+    workers: list[SendingBatches] = field(default_factory=list)
 
     def worker(self, *, uptime: Uptime = uptime, **changes: Any) -> tuple[SendingBatches, Gate]:
         """Return another worker's use cases, with a gate in front of its relays."""
@@ -173,7 +174,13 @@ class Office:
             clock=SystemClock(),
             uptime=uptime,
         )
+        self.workers.append(parts.sending)
         return parts.sending, gate
+
+    async def close(self) -> None:
+        """Stop what tests have left at work, while there is a database and a Redis to take leave of."""
+        for worker in (*self.workers, self.container.sending):
+            await worker.abort()
 
     async def expire_leases(self) -> None:
         """Let all leases run out, as if their holders had been silent for long."""
