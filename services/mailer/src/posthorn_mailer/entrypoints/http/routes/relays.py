@@ -62,7 +62,13 @@ Host = Annotated[str, StringConstraints(strip_whitespace=True, max_length=253), 
 Secret = Annotated[str, StringConstraints(min_length=1, max_length=1000), AfterValidator(_no_nul)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Connections = Annotated[
-    int, Field(ge=1, le=MAX_CONNECTIONS, description="Connections that one worker process may have open.")
+    int,
+    Field(
+        ge=1,
+        le=MAX_CONNECTIONS,
+        description="Connections that all workers together may have open for campaigns; of five or more, one is "
+        "kept for single messages, for which each worker may open one besides.",
+    ),
 ]
 Rate = Annotated[float, Field(ge=0.01, le=100_000, description="Over all workers; null: as fast as it goes.")]
 
