@@ -17,13 +17,15 @@ import pytest
 import redis.asyncio as redis
 
 from posthorn_common.clock import new_id
+from posthorn_common.errors import TransientError
 from posthorn_contracts.campaigns.internal_v1 import AudienceMember
 from posthorn_contracts.mailer.internal_v1 import TransactionalMessage
 from posthorn_local.ports import free_ports
+from posthorn_mailer.adapters.db.sending_limits import SqlSendingLimits
 from posthorn_mailer.adapters.db.tables import batches, deliveries
 from posthorn_mailer.adapters.redis_pace import RedisPace
 from posthorn_mailer.bootstrap import Container
-from posthorn_mailer.domain.limits import ALL_OF_RELAY, DomainLimit
+from posthorn_mailer.domain.limits import ALL_OF_RELAY, DomainLimit, SendingLimits
 from posthorn_mailer.settings import Settings
 
 from .smtp_peer import Peer
@@ -258,6 +260,24 @@ async def test_an_emptied_redis_loses_nobody_and_mails_nobody_twice(office: Offi
             await eventually(lambda: len(relay.contents) == 60)
         assert await office.counts(campaign_id) == {"sent": 60}
         assert set(relay.letters.values()) == {1}
+
+
+async def test_who_cannot_read_the_limits_at_first_waits_and_then_sends(
+    office: Office, smtp_server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    campaign_id = await office.plan(members(20), port=smtp_server.port)
+    read, asked = SqlSendingLimits.of, []
+
+    async def away_at_first(self: SqlSendingLimits, organisation_id: UUID) -> SendingLimits:
+        asked.append(organisation_id)
+        if len(asked) == 1:
+            raise TransientError("the database is away")
+        return await read(self, organisation_id)
+
+    monkeypatch.setattr(SqlSendingLimits, "of", away_at_first)
+    await office.send_all()
+    assert await office.counts(campaign_id) == {"sent": 20}
+    assert len(asked) > 1
 
 
 async def test_without_redis_limits_are_kept_by_each_worker(office: Office) -> None:

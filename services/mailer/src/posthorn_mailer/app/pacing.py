@@ -84,7 +84,7 @@ class Pace:
     @contextlib.asynccontextmanager
     async def kept(self, on_change: Callable[[], None]) -> AsyncGenerator[None]:
         """Hold a part of the relay's connections and look at the limits every second, while the block runs."""
-        await self.refresh()
+        await self._refresh_if_possible()
         keeping = asyncio.create_task(self._keep(on_change), name=f"pace-{self.relay.id}")
         try:
             yield
@@ -282,12 +282,19 @@ class Pace:
         while True:
             await asyncio.sleep(_REFRESH_SECONDS)
             try:
-                await self.refresh()
-            except Exception as error:
-                if not is_transient(error):
-                    log.exception("limits_not_refreshed", relay_id=str(self.relay.id))
-                log.warning("limits_not_refreshed", relay_id=str(self.relay.id), error=type(error).__name__)
+                await self._refresh_if_possible()
+            except Exception:  # a defect of ours; sending goes on by what was known
+                log.exception("limits_not_refreshed", relay_id=str(self.relay.id))
             on_change()
+
+    async def _refresh_if_possible(self) -> None:
+        """Go by what was known while the database does not answer; who has no connections yet waits for some."""
+        try:
+            await self.refresh()
+        except Exception as error:
+            if not is_transient(error):
+                raise
+            log.warning("limits_not_refreshed", relay_id=str(self.relay.id), error=type(error).__name__)
 
 
 def _put_served_last(held_batches: deque[HeldBatch], in_turn: Sequence[HeldBatch], chosen: Sequence[Candidate]) -> None:
