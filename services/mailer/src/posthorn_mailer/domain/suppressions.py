@@ -21,9 +21,6 @@ class SuppressionReason(StrEnum):
     """The recipient does not want campaigns. Single messages, such as a password reset, still go out."""
 
 
-STOPS_SINGLE_MESSAGES = frozenset({SuppressionReason.COMPLAINT, SuppressionReason.HARD_BOUNCE})
-
-
 @dataclass(frozen=True, slots=True)
 class Suppression:
     """An address that the organisation does not mail."""
