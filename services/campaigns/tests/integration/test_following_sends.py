@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,6 +12,7 @@ from uuid import UUID
 import aio_pika
 import httpx
 import pytest
+import sqlalchemy as sa
 
 from posthorn_campaigns.bootstrap import Container
 from posthorn_campaigns.entrypoints.consumers import CONSUMER, subscribe
@@ -126,6 +128,37 @@ async def test_counts_move_with_the_outcomes(office: Office, container: Containe
     assert counts == {
         "audience": 5, "sent": 3, "bounced": 1, "failed": 0, "suppressed": 1, "cancelled": 0, "ambiguous": 0,
     }  # fmt: skip
+
+
+async def test_the_rate_and_what_remains_are_shown_while_it_is_sent(
+    office: Office, container: Container, campaign: Any
+) -> None:
+    following = container.following_sends
+    assert (await office.campaign(campaign))["eta_seconds"] is None
+    await following.on_send_planned(planned(office, campaign, 60))
+    await following.on_deliveries_recorded(recorded(office, campaign, *[("sent", None)] * 30, ("deferred", None)))
+    shown = await office.campaign(campaign)
+    assert 0 < shown["rate_per_second"] <= 3.0, "thirty outcomes within ten seconds, and the deferred is none"
+    assert shown["eta_seconds"] == pytest.approx(30 / shown["rate_per_second"], rel=0.2)
+    listed = (await office.get("/v1/campaigns"))["items"][0]
+    assert listed["rate_per_second"] <= shown["rate_per_second"], "it fades while nothing is told"
+    paused = await office.act(campaign, "pause")
+    assert (paused["rate_per_second"], paused["eta_seconds"]) == (0.0, None)
+
+
+@pytest.mark.parametrize("age", ["20 seconds", "30 days", "-1 hour"])
+async def test_a_rate_fades_and_survives_any_clock(office: Office, container: Container, age: str) -> None:
+    campaign = await office.a_started_campaign(container)
+    await container.following_sends.on_deliveries_recorded(recorded(office, campaign, ("sent", None)))
+    async with container.engine.begin() as connection:
+        await connection.execute(
+            sa.text("UPDATE campaigns SET rate = 30, rated_at = clock_timestamp() - CAST(:age AS text)::interval"),
+            {"age": age},
+        )
+    faded = (await office.campaign(campaign))["rate_per_second"]
+    assert faded == {"20 seconds": pytest.approx(30 * math.exp(-2), abs=0.5), "30 days": 0.0, "-1 hour": 30.0}[age]
+    await container.following_sends.on_deliveries_recorded(recorded(office, campaign, ("sent", None)))
+    assert (await office.campaign(campaign))["rate_per_second"] == pytest.approx(faded + 0.1, rel=0.2, abs=0.05)
 
 
 async def test_a_move_told_before_the_outcome_it_moves_from_shows_no_negative_count(

@@ -154,6 +154,21 @@ def test_final_counts_are_shown_once_the_campaign_is_completed_and_live_ones_bef
     assert settled.retry_failed(NOW).counts == live
 
 
+@pytest.mark.parametrize(
+    ("status", "live", "rate", "eta"),
+    [
+        (S.SENDING, Counts(audience=100, sent=30, failed=10), 5.0, 12),
+        (S.SENDING, Counts(audience=100, sent=90, suppressed=20), 5.0, 0),
+        (S.SENDING, Counts(sent=30), 5.0, None),
+        (S.SENDING, Counts(audience=100, sent=30), 0.01, None),
+        (S.PAUSED, Counts(audience=100, sent=30), 5.0, None),
+        (S.COMPLETED, Counts(audience=100, sent=100), 5.0, None),
+    ],
+)
+def test_what_remains_is_told_while_it_can_be(status: S, live: Counts, rate: float, eta: int | None) -> None:
+    assert a_campaign(status=status, live_counts=live, recent_rate=rate).eta_seconds == eta
+
+
 @pytest.mark.parametrize("status", list(S))
 def test_a_campaign_is_changed_only_before_it_starts(status: S) -> None:
     campaign = a_campaign(status=status)

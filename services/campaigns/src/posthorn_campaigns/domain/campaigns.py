@@ -89,13 +89,19 @@ class Counts:
         """Whether something failed or is in doubt."""
         return self.failed + self.ambiguous > 0
 
+    @property
+    def settled(self) -> int:
+        """Recipients that have come to an outcome."""
+        return self.sent + self.bounced + self.failed + self.suppressed + self.cancelled + self.ambiguous
+
 
 @dataclass(frozen=True, slots=True)
 class Campaign:
     """A campaign. `version` grows with every change; an update that starts from an older one is refused.
 
     `live_counts` move while it is sent, as outcomes are told. `final_counts` were told when the last delivery ended, at
-    `final_counts_at`, and add up. Without `on_ambiguous` it is as the mailer does by default.
+    `final_counts_at`, and add up. `recent_rate` is of outcomes per second over the last ten seconds or so. Without
+    `on_ambiguous` it is as the mailer does by default.
     """
 
     id: UUID
@@ -123,6 +129,7 @@ class Campaign:
     paused_reason: str | None = None
     completed_at: datetime | None = None
     live_counts: Counts = field(default_factory=Counts)
+    recent_rate: float = 0.0
     final_counts: Counts | None = None
     final_counts_at: datetime | None = None
     notice: str | None = None
@@ -135,6 +142,19 @@ class Campaign:
             return self.final_counts
         # A move that is told before the outcome it moves from takes away what is not counted yet.
         return Counts(**{name: max(0, count) for name, count in asdict(self.live_counts).items()})
+
+    @property
+    def rate_per_second(self) -> float:
+        """Recipients that came to an outcome, over the last ten seconds or so; 0 unless it is being sent."""
+        return round(self.recent_rate, 1) if self.status is CampaignStatus.SENDING else 0.0
+
+    @property
+    def eta_seconds(self) -> int | None:
+        """How long the rest takes at this rate; None while that cannot be told."""
+        counts = self.counts
+        if not counts.audience or not self.rate_per_second:
+            return None
+        return round(max(counts.audience - counts.settled, 0) / self.recent_rate)
 
     def schedule(self, at: datetime, now: datetime) -> Campaign:
         """Plan the start. Raises ScheduleInvalid, InvalidTransition."""

@@ -23,6 +23,9 @@ _PLAIN = (
     "paused_reason", "completed_at", "final_counts_at", "failure_reason", "on_ambiguous",
 )  # fmt: skip
 _RUNNING = (CampaignStatus.SENDING, CampaignStatus.PAUSED)
+_RATED_OVER_SECONDS = 10.0
+# exp of something smaller is an underflow to PostgreSQL.
+_SLOWEST_DECAY = 100.0
 
 
 class SqlCampaigns:
@@ -45,12 +48,12 @@ class SqlCampaigns:
 
     async def get(self, organisation_id: UUID, campaign_id: UUID, *, lock: bool = False) -> Campaign:
         """Return the campaign. Raises CampaignNotFound."""
-        query = sa.select(campaigns).where(_one(organisation_id, campaign_id))
+        query = _SELECT.where(_one(organisation_id, campaign_id))
         return await self._found(query.with_for_update() if lock else query)
 
     async def find(self, campaign_id: UUID) -> Campaign:
         """Return the campaign, whatever its organisation. Raises CampaignNotFound."""
-        return await self._found(sa.select(campaigns).where(campaigns.c.id == campaign_id))
+        return await self._found(_SELECT.where(campaigns.c.id == campaign_id))
 
     async def page(
         self,
@@ -62,7 +65,7 @@ class SqlCampaigns:
         limit: int,
     ) -> list[Campaign]:
         """Return campaigns by id, newest first."""
-        query = sa.select(campaigns).where(campaigns.c.organisation_id == organisation_id)
+        query = _SELECT.where(campaigns.c.organisation_id == organisation_id)
         if status is not None:
             query = query.where(campaigns.c.status == status)
         if search:
@@ -96,8 +99,7 @@ class SqlCampaigns:
     async def claim_due(self, besides: Collection[UUID]) -> Campaign | None:
         """Return the scheduled campaign that is due longest, locked; skips those that others have claimed."""
         query = (
-            sa.select(campaigns)
-            .where(
+            _SELECT.where(
                 campaigns.c.status == CampaignStatus.SCHEDULED,
                 campaigns.c.scheduled_at <= sa.func.clock_timestamp(),
                 campaigns.c.id.not_in(besides),
@@ -129,7 +131,9 @@ class SqlCampaigns:
     async def add_to_counts(self, organisation_id: UUID, campaign_id: UUID, changes: Mapping[str, int]) -> None:
         """Move live counts."""
         values = {name: campaigns.c[name] + change for name, change in changes.items()}
-        await self._connection.execute(sa.update(campaigns).where(_one(organisation_id, campaign_id)).values(values))
+        rate = _rate_now() + max(sum(changes.values()), 0) / _RATED_OVER_SECONDS
+        change = sa.update(campaigns).where(_one(organisation_id, campaign_id))
+        await self._connection.execute(change.values(**values, rate=rate, rated_at=sa.func.clock_timestamp()))
 
     async def set_notice(self, organisation_id: UUID, campaign_id: UUID, notice: str | None, told_at: datetime) -> None:
         """Set or clear the notice of a campaign that is not over, unless something later was told already."""
@@ -177,6 +181,16 @@ class SqlCampaigns:
         return _campaign(row)
 
 
+def _rate_now() -> sa.ColumnElement[float]:
+    """Return outcomes per second, in which those told long ago count less and less: by e in each ten seconds."""
+    age = sa.extract("epoch", sa.func.clock_timestamp() - campaigns.c.rated_at)
+    decay = sa.func.least(sa.func.greatest(age / _RATED_OVER_SECONDS, 0), _SLOWEST_DECAY)
+    return sa.func.coalesce(campaigns.c.rate * sa.func.exp(-decay), 0.0)
+
+
+_SELECT = sa.select(campaigns, _rate_now().label("rate_now"))
+
+
 def _one(organisation_id: UUID, campaign_id: UUID) -> sa.ColumnElement[bool]:
     return sa.and_(campaigns.c.organisation_id == organisation_id, campaigns.c.id == campaign_id)
 
@@ -199,6 +213,7 @@ def _campaign(row: sa.Row[Any]) -> Campaign:
         version=row.version,
         list_ids=tuple(row.list_ids),
         live_counts=Counts(**{name: getattr(row, name) for name in _COUNTS}),
+        recent_rate=row.rate_now,
         final_counts=None if row.final_counts is None else Counts(**row.final_counts),
         notice=row.notice,
         created_at=row.created_at,

@@ -179,6 +179,9 @@ campaigns = sa.Table(
         sa.Column(name, sa.BigInteger, nullable=False, server_default="0")
         for name in ("audience", "sent", "bounced", "failed", "suppressed", "cancelled", "ambiguous")
     ),
+    # How many outcomes a second were told, at that time.
+    sa.Column("rate", sa.Float, nullable=False, server_default="0"),
+    sa.Column("rated_at", _time),
     sa.Column("final_counts", JSONB(none_as_null=True)),
     sa.Column("final_counts_at", _time),
     sa.Column("notice", sa.Text),

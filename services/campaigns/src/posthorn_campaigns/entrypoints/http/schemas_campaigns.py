@@ -184,6 +184,10 @@ class CampaignAnswer(Answer):
     paused_reason: str | None = Field(description="The same in words, with figures.")
     completed_at: AwareDatetime | None
     counts: CountsAnswer = Field(description="Live while the campaign is sent, exact when it has completed.")
+    rate_per_second: float = Field(
+        description="Recipients that came to an outcome, over the last ten seconds or so. 0 unless it is being sent."
+    )
+    eta_seconds: int | None = Field(description="How long the rest takes at this rate. null: that cannot be told.")
     notice: str | None = Field(description="What is in the way at present: a relay that does not answer, for instance.")
     failure_reason: str | None
     created_at: AwareDatetime
