@@ -31,7 +31,7 @@ from posthorn_common.settings import secret_bytes
 from posthorn_common.tokens import AccessTokenVerifier, ServiceTokens
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-_COMMON_PASSWORDS = Path(__file__).parent / "adapters" / "common_passwords.txt"
+COMMON_PASSWORDS = Path(__file__).parent / "adapters" / "common_passwords.txt"
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def _container(
     def new_unit_of_work() -> SqlUnitOfWork:
         return SqlUnitOfWork(engine)
 
-    common_passwords = frozenset(_COMMON_PASSWORDS.read_text().splitlines())
+    common_passwords = frozenset(COMMON_PASSWORDS.read_text().splitlines())
     key_ring = KeyRing(
         new_unit_of_work=new_unit_of_work,
         box=SecretBox(secret_bytes(settings.encryption_key)),

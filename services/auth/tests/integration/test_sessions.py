@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import argon2
 import httpx
 import pytest
 import sqlalchemy as sa
@@ -111,6 +112,50 @@ async def test_sessions_are_listed_and_can_be_ended_one_by_one(client: httpx.Asy
     stranger = await register()
     foreign = await client.delete(f"/v1/sessions/{listed[0]['id']}", headers=stranger["headers"])
     assert foreign.status_code == 404
+
+
+async def test_all_other_sessions_can_be_ended_at_once(client: httpx.AsyncClient, register: Any) -> None:
+    first = await register()
+    login = {"email": first["user"]["email"], "password": PASSWORD}
+    others = [(await client.post("/v1/auth/login", json=login)).json() for _ in range(2)]
+    assert (await client.delete("/v1/sessions", headers=first["headers"])).status_code == 204
+    assert [(await _refresh(client, other["refresh_token"])).status_code for other in others] == [401, 401]
+    assert (await _refresh(client, first["refresh_token"])).status_code == 200
+
+
+async def test_a_hash_of_weaker_parameters_is_made_anew_at_login(
+    client: httpx.AsyncClient, container: Container, register: Any
+) -> None:
+    user = (await register())["user"]
+    weak = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
+    change = sa.text("UPDATE users SET password_hash = :hash WHERE id = :id")
+    async with container.engine.begin() as connection:
+        await connection.execute(change, {"hash": weak, "id": user["id"]})
+    for _ in range(2):
+        login = await client.post("/v1/auth/login", json={"email": user["email"], "password": PASSWORD})
+        assert login.status_code == 200
+    async with container.engine.connect() as connection:
+        query = sa.text("SELECT password_hash FROM users WHERE id = :id")
+        stored = await connection.scalar(query, {"id": user["id"]})
+    assert stored.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
+
+
+async def test_unknown_users_cost_the_same_work(
+    client: httpx.AsyncClient, container: Container, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashed: list[str] = []
+    hasher = container.signing_in._hasher
+    fits = hasher._fits
+    monkeypatch.setattr(hasher, "_fits", lambda wanted, password: hashed.append(wanted) or fits(wanted, password))
+    answer = await client.post("/v1/auth/login", json={"email": "nobody@example.com", "password": PASSWORD})
+    assert answer.status_code == 401
+    assert [wanted.startswith("$argon2id$v=19$m=19456,t=2,p=1$") for wanted in hashed] == [True]
+
+
+async def test_a_password_typed_in_another_way_fits(client: httpx.AsyncClient, register: Any) -> None:
+    email = (await register(password="Zu\u0308rich am ﬁnalen Tag"))["user"]["email"]
+    login = {"email": email, "password": "Z\u00fcrich am finalen Tag"}
+    assert (await client.post("/v1/auth/login", json=login)).status_code == 200
 
 
 async def test_secrets_are_not_stored_in_clear(container: Container, register: Any) -> None:

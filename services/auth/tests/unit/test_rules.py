@@ -7,9 +7,10 @@ from uuid import uuid4
 
 import pytest
 
+from posthorn_auth.bootstrap import COMMON_PASSWORDS
 from posthorn_auth.domain.credentials import hash_secret, new_api_key, shown_prefix
 from posthorn_auth.domain.errors import NotAllowed, WeakPassword
-from posthorn_auth.domain.passwords import check_password
+from posthorn_auth.domain.passwords import check_password, normalised
 from posthorn_auth.domain.signing_keys import SigningKey, current_key, published_keys
 from posthorn_auth.domain.users import User, UserStatus, check_may_add, check_may_change
 
@@ -53,6 +54,30 @@ def test_nobody_changes_their_own_role() -> None:
 def test_weak_passwords_are_refused(password: str) -> None:
     with pytest.raises(WeakPassword):
         check_password(password, common={"password12345"}, context=("Lovelace",))
+
+
+@pytest.mark.parametrize(
+    "password",
+    [
+        "1qaz2wsx3edc",
+        "unbelievable",
+        "Unbelievable!",
+        "Password123456",
+        "2024dragon2024",
+        "letmeinletmein",
+        "!!Baseball2026",
+    ],
+)
+def test_what_many_people_use_is_refused_by_the_list_that_is_shipped(password: str) -> None:
+    common = frozenset(COMMON_PASSWORDS.read_text().splitlines())
+    assert len(common) == 30_000
+    with pytest.raises(WeakPassword):
+        check_password(password, common=common)
+    check_password("seventeen lighthouses in fog", common=common)
+
+
+def test_the_same_characters_typed_in_another_way_are_the_same_password() -> None:
+    assert normalised("Zu\u0308rich am ﬁnalen Tag") == normalised("Z\u00fcrich am finalen Tag")
 
 
 @pytest.mark.parametrize("password", ["correct horse lamp", "ünïcödé is fine ✓", "a lovelace sentence that is long"])

@@ -189,6 +189,12 @@ class SigningIn:
                 raise SessionNotFound
             await revoke_session(uow, session, self._clock)
 
+    async def revoke_other_sessions(self, organisation_id: UUID, user_id: UUID, keep: UUID | None) -> None:
+        """End all of the user's sessions but one. Raises UserNotFound."""
+        async with self._new_unit_of_work() as uow:
+            user = await uow.users.lock(organisation_id, user_id)
+            await revoke_all_sessions(uow, user, self._clock, keep=keep)
+
     async def revoked_within(self, seconds: float) -> dict[UUID, datetime]:
         """Return ids of sessions and API keys revoked within the last `seconds`, with the times.
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
-from posthorn_auth.domain.passwords import MAX_CHARACTERS, MIN_CHARACTERS
+from posthorn_auth.domain.passwords import MAX_CHARACTERS, MIN_CHARACTERS, normalised
 from posthorn_auth.domain.users import UserStatus
 from posthorn_common.http.fields import EmailAddress, Instant, RequestModel, SingleLine
 from posthorn_contracts.permissions import Permission, Role
 
 # Longer than any allowed password: the rule itself answers with `weak_password`.
-Password = Annotated[str, Field(max_length=1024, examples=["a long and private sentence"])]
+Password = Annotated[str, Field(max_length=1024, examples=["a long and private sentence"]), AfterValidator(normalised)]
 
 
 class Answer(BaseModel):

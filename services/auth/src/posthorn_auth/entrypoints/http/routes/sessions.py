@@ -107,6 +107,12 @@ async def list_sessions(caller: Person, page: Paging, services: Services) -> Pag
     return Page(items=items, next_cursor=encode_cursor(items[-1].id) if len(found) > page.limit else None)
 
 
+@router.delete("/v1/sessions", operation_id="revoke_other_sessions", status_code=204, responses=responses(401, 403))
+async def revoke_other_sessions(caller: Person, services: Services) -> None:
+    """End all of the caller's sessions but the one that the access token belongs to."""
+    await services.signing_in.revoke_other_sessions(caller.organisation_id, caller.subject_id, caller.session_id)
+
+
 @router.delete(
     "/v1/sessions/{session_id}", operation_id="revoke_session", status_code=204, responses=responses(401, 403, 404)
 )
