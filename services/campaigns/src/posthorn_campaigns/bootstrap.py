@@ -17,6 +17,7 @@ from posthorn_campaigns.adapters.db.unit_of_work import SqlUnitOfWork
 from posthorn_campaigns.adapters.jobs import QueueImportBell
 from posthorn_campaigns.adapters.mailer_client import HttpMailer
 from posthorn_campaigns.adapters.templates import ConfinedTemplateEngine
+from posthorn_campaigns.app.declaring_attributes import DeclaringAttributes
 from posthorn_campaigns.app.following_sends import FollowingSends
 from posthorn_campaigns.app.importing import Importing
 from posthorn_campaigns.app.managing_campaigns import ManagingCampaigns
@@ -57,6 +58,7 @@ class Container:
     import_jobs: JobQueue
     identity: Identity
     managing_contacts: ManagingContacts
+    declaring_attributes: DeclaringAttributes
     managing_lists: ManagingLists
     receiving_imports: ReceivingImports
     importing: Importing
@@ -128,6 +130,7 @@ def _container(settings: Settings, opened: _Resources, service_tokens: ServiceTo
         import_jobs=opened.import_jobs,
         identity=Identity(AccessTokenVerifier(keys, issuer=settings.token_issuer), service_tokens),
         managing_contacts=ManagingContacts(new_unit_of_work=new_unit_of_work, clock=clock),
+        declaring_attributes=DeclaringAttributes(new_unit_of_work=new_unit_of_work, clock=clock),
         managing_lists=ManagingLists(new_unit_of_work=new_unit_of_work, clock=clock),
         receiving_imports=ReceivingImports(
             new_unit_of_work=new_unit_of_work,

@@ -40,6 +40,9 @@ class FieldProblem(BaseModel):
     location: str = Field(examples=["body.name"])
     message: str
     code: str
+    pointer: str | None = Field(
+        default=None, description="RFC 6901: the place within a body that has a language of its own, such as a rule."
+    )
 
 
 class Problem(BaseModel):
@@ -124,15 +127,18 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
 def install_problem_handlers(app: FastAPI, statuses: Mapping[type[Exception], int]) -> None:
     """Answer all errors with problem documents; `statuses` maps domain errors (with `code`) to HTTP statuses.
 
-    An error may carry `details`, a mapping whose items become members of the document.
+    An error may carry `details`, a mapping whose items become members of the document, and `problems`, which become its
+    `errors`: mappings with location, message, code and perhaps pointer. The first 100 of them are told.
     """
 
     async def on_domain_error(_request: Request, error: Exception) -> JSONResponse:
         status = next(statuses[kind] for kind in type(error).__mro__ if kind in statuses)
+        problems = [FieldProblem(**item) for item in list(getattr(error, "problems", ()))[:_MOST_FIELD_PROBLEMS]]
         return problem_response(
             status,
             str(getattr(error, "code", "error")),
             str(error),
+            errors=problems or None,
             extra=getattr(error, "details", None),
         )
 

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from posthorn_campaigns.app.ports import NewUnitOfWork, UnitOfWork
+from posthorn_campaigns.domain.attributes import fitting
 from posthorn_campaigns.domain.audience import Contact, ContactStatus, check_attributes, merged_attributes
 from posthorn_campaigns.domain.errors import InvalidTransition, NoSuchReference
 from posthorn_common.clock import Clock, new_id
@@ -28,17 +29,24 @@ class NewContact:
     email: str
     first_name: str = ""
     last_name: str = ""
+    locale: str | None = None
+    time_zone: str | None = None
     attributes: Mapping[str, Any] = field(default_factory=dict)
     list_ids: tuple[UUID, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class ContactChange:
-    """What to change; None leaves it as it is. An attribute set to None is removed, others not named stay."""
+    """What to change; None leaves it as it is. An attribute set to None is removed, others not named stay.
+
+    `locale` and `time_zone` are emptied by an empty text.
+    """
 
     email: str | None = None
     first_name: str | None = None
     last_name: str | None = None
+    locale: str | None = None
+    time_zone: str | None = None
     attributes: Mapping[str, Any] | None = None
 
 
@@ -67,7 +75,7 @@ class ManagingContacts:
         self._clock = clock
 
     async def add(self, organisation_id: UUID, wanted: NewContact) -> ContactOnLists:
-        """Add a contact. Raises ContactExists, InvalidAttributes, NoSuchReference."""
+        """Add a contact. Raises ContactExists, InvalidAttributes, AttributesDoNotFit, NoSuchReference."""
         attributes = merged_attributes({}, wanted.attributes)
         check_attributes(attributes)
         now = self._clock.now()
@@ -81,8 +89,12 @@ class ManagingContacts:
             status=ContactStatus.ACTIVE,
             created_at=now,
             updated_at=now,
+            locale=wanted.locale or None,
+            time_zone=wanted.time_zone or None,
         )
         async with self._new_unit_of_work() as uow:
+            declared = await uow.attributes.declared(organisation_id)
+            contact = replace(contact, attributes=fitting(attributes, declared, is_new=True))
             if await uow.lists.missing(organisation_id, wanted.list_ids):
                 raise NoSuchReference("list_ids")
             await uow.contacts.add(contact, wanted.list_ids)
@@ -112,16 +124,25 @@ class ManagingContacts:
         return [ContactOnLists(contact, tuple(lists[contact.id])) for contact in found]
 
     async def change(self, organisation_id: UUID, contact_id: UUID, change: ContactChange) -> ContactOnLists:
-        """Change a contact. Raises ContactNotFound, ContactExists, InvalidAttributes."""
+        """Change a contact. Raises ContactNotFound, ContactExists, InvalidAttributes, AttributesDoNotFit.
+
+        Attributes that are not changed may be as they were before they were declared.
+        """
         async with self._new_unit_of_work() as uow:
+            changes: Mapping[str, Any] = change.attributes or {}
+            if changes:
+                check_attributes(changes)
+                changes = fitting(changes, await uow.attributes.declared(organisation_id))
             contact = await uow.contacts.get(organisation_id, contact_id, lock=True)
-            attributes = merged_attributes(contact.attributes, change.attributes or {})
+            attributes = merged_attributes(contact.attributes, changes)
             check_attributes(attributes)
             changed = replace(
                 contact,
                 email=contact.email if change.email is None else change.email,
                 first_name=contact.first_name if change.first_name is None else change.first_name,
                 last_name=contact.last_name if change.last_name is None else change.last_name,
+                locale=contact.locale if change.locale is None else change.locale or None,
+                time_zone=contact.time_zone if change.time_zone is None else change.time_zone or None,
                 attributes=attributes,
                 updated_at=self._clock.now(),
             )

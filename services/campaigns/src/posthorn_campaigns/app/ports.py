@@ -6,6 +6,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Protocol, Self
 
+from posthorn_campaigns.app.ports_attributes import Attributes
 from posthorn_campaigns.app.ports_audience import Contacts, Imports, Lists
 from posthorn_campaigns.app.ports_campaigns import Campaigns, Templates
 from posthorn_contracts.envelope import Event
@@ -16,6 +17,8 @@ class UnitOfWork(Protocol):
 
     @property
     def contacts(self) -> Contacts: ...
+    @property
+    def attributes(self) -> Attributes: ...
     @property
     def lists(self) -> Lists: ...
     @property

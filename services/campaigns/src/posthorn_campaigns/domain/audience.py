@@ -38,7 +38,9 @@ MAX_ATTRIBUTES_BYTES = 64 * 1024
 MAX_VALUE_CHARACTERS = 10_000
 _MAX_DEPTH = 5
 _MAX_INTEGER = 2**63 - 1
-_NAME = re.compile(r"[A-Za-z0-9_]{1,64}")
+ATTRIBUTE_NAME = re.compile(r"[A-Za-z0-9_]{1,64}")
+_LANGUAGE_TAG = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8}){0,4}")
+_SCRIPT, _REGION = 4, 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,10 @@ class Contact:
     status: ContactStatus
     created_at: datetime
     updated_at: datetime
+    locale: str | None = None
+    """A BCP 47 language tag."""
+    time_zone: str | None = None
+    """A name of the IANA time zone database."""
 
     def as_template_fields(self) -> dict[str, Any]:
         """Return what templates see as `contact`."""
@@ -61,8 +67,22 @@ class Contact:
             "email": self.email,
             "first_name": self.first_name,
             "last_name": self.last_name,
+            "locale": self.locale,
+            "time_zone": self.time_zone,
             "attributes": self.attributes,
         }
+
+
+def language_tag(text: str) -> str:
+    """Return a BCP 47 language tag as it is usually spelt (RFC 5646 §2.1.1). Raises ValueError for what is none."""
+    if not _LANGUAGE_TAG.fullmatch(text):
+        raise ValueError("not a language tag")
+    first, *rest = text.replace("_", "-").split("-")
+    spelt = [first.lower()]
+    for part in rest:
+        is_script, is_region = len(part) == _SCRIPT and part.isalpha(), len(part) == _REGION and part.isalpha()
+        spelt.append(part.title() if is_script else part.upper() if is_region else part.lower())
+    return "-".join(spelt)
 
 
 def merged_attributes(attributes: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -76,9 +96,12 @@ def check_attributes(attributes: Mapping[str, Any]) -> None:
     if len(attributes) > MAX_ATTRIBUTES:
         raise InvalidAttributes(f"there may be {MAX_ATTRIBUTES} of them")
     for name, value in attributes.items():
-        if not _NAME.fullmatch(name):
+        if not ATTRIBUTE_NAME.fullmatch(name):
             raise InvalidAttributes("names have 1 to 64 letters a-z, digits or underscores")
-        _check_value(value, depth=1)
+        try:
+            _check_value(value, depth=1)
+        except InvalidAttributes as error:
+            raise InvalidAttributes(error.rule, name) from error
     if len(json.dumps(attributes, ensure_ascii=False).encode()) > MAX_ATTRIBUTES_BYTES:
         raise InvalidAttributes(f"they may have {MAX_ATTRIBUTES_BYTES} bytes together")
 

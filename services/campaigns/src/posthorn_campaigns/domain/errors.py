@@ -1,17 +1,19 @@
 """What can be wrong, each with a stable code.
 
 CampaignsError
-├── NotFound                 ContactNotFound, ListNotFound, ImportNotFound, TemplateNotFound, CampaignNotFound
-├── Conflict                 ContactExists, InvalidTransition, CampaignNotEditable, CampaignRunning, ListInUse,
-│                            TemplateInUse, StaleCampaign, MessageRefused
+├── NotFound                 ContactNotFound, AttributeNotFound, ListNotFound, ImportNotFound, TemplateNotFound,
+│                            CampaignNotFound
+├── Conflict                 ContactExists, AttributeExists, TooManyDeclarations, InvalidTransition,
+│                            CampaignNotEditable, CampaignRunning, ListInUse, TemplateInUse, StaleCampaign,
+│                            MessageRefused, RetryTooLate
 ├── TooLarge                 ImportTooLarge
-└── Invalid                  InvalidAttributes, UnreadableFile, MissingEmailColumn, InvalidColumn, DuplicateColumn,
-                             TooManyColumns, ScheduleInvalid, TemplateInvalid, NoSuchReference
+└── Invalid                  InvalidAttributes, AttributesDoNotFit, UnreadableFile, MissingEmailColumn, InvalidColumn,
+                             DuplicateColumn, TooManyColumns, ScheduleInvalid, TemplateInvalid, NoSuchReference
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 
@@ -19,6 +21,11 @@ class CampaignsError(Exception):
     """A rule of the campaigns service says no."""
 
     code: ClassVar[str] = "campaigns_error"
+
+    @property
+    def problems(self) -> Sequence[Mapping[str, str]]:
+        """What is wrong with which part of the request: location, message and code, perhaps a pointer."""
+        return ()
 
     @property
     def details(self) -> Mapping[str, Any]:
@@ -45,6 +52,12 @@ class ListNotFound(NotFound):
     """There is no such list."""
 
     code, noun = "list_not_found", "list"
+
+
+class AttributeNotFound(NotFound):
+    """There is no such declaration."""
+
+    code, noun = "attribute_not_found", "attribute"
 
 
 class ImportNotFound(NotFound):
@@ -82,6 +95,24 @@ class ContactExists(Conflict):
     def details(self) -> Mapping[str, Any]:
         """The contact that exists."""
         return {"contact_id": str(self._contact_id)}
+
+
+class AttributeExists(Conflict):
+    """An attribute of this key is declared."""
+
+    code = "attribute_exists"
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"The attribute {key} is declared already.")
+
+
+class TooManyDeclarations(Conflict):
+    """No more attributes can be declared."""
+
+    code = "too_many_declarations"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"An organisation can declare up to {limit} attributes.")
 
 
 class RetryTooLate(Conflict):
@@ -178,8 +209,36 @@ class InvalidAttributes(Invalid):
 
     code = "invalid_attributes"
 
-    def __init__(self, rule: str) -> None:
+    def __init__(self, rule: str, name: str | None = None) -> None:
         super().__init__(f"The attributes are not valid: {rule}.")
+        self.rule, self._name = rule, name
+
+    @property
+    def problems(self) -> Sequence[Mapping[str, str]]:
+        """The attribute, where it is one."""
+        if self._name is None:
+            return ()
+        return ({"location": f"body.attributes.{self._name}", "message": self.rule, "code": self.code},)
+
+
+class AttributesDoNotFit(Invalid):
+    """Attributes of a contact are not as the organisation has declared them."""
+
+    code = "invalid_attributes"
+
+    def __init__(self, misfits: Sequence[tuple[str, str, str]]) -> None:
+        name, _, message = misfits[0]
+        super().__init__(f"The attributes are not as declared: {name} {message}.")
+        self.misfits = misfits
+        """Key, code and message of each."""
+
+    @property
+    def problems(self) -> Sequence[Mapping[str, str]]:
+        """Each attribute that does not fit."""
+        return tuple(
+            {"location": f"body.attributes.{name}", "message": message, "code": code}
+            for name, code, message in self.misfits
+        )
 
 
 class MissingEmailColumn(Invalid):

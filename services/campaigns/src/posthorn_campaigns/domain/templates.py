@@ -10,7 +10,7 @@ from uuid import UUID
 
 CONTACT = "contact"
 ATTRIBUTES = "contact.attributes"
-CONTACT_FIELDS = ("email", "first_name", "last_name", "attributes")
+CONTACT_FIELDS = ("email", "first_name", "last_name", "locale", "time_zone", "attributes")
 UNSUBSCRIBE_URL = "unsubscribe_url"
 CAMPAIGN_NAME = "campaign.name"
 
@@ -74,6 +74,8 @@ def sample_contact(attributes: Mapping[str, Any] | None = None) -> dict[str, Any
         "email": "ada.lovelace@example.com",
         "first_name": "Ada",
         "last_name": "Lovelace",
+        "locale": "en-GB",
+        "time_zone": "Europe/London",
         "attributes": dict(attributes or {}),
     }
 

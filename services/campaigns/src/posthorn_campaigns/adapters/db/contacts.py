@@ -18,6 +18,7 @@ from posthorn_campaigns.domain.errors import ContactExists, ContactNotFound
 
 _SUBSCRIBED, _UNSUBSCRIBED = "subscribed", "unsubscribed"
 _COLUMNS = tuple(column.name for column in contacts.columns)
+_STATUS = _COLUMNS.index("status")
 _LOWEST = UUID(int=0)
 
 # Each list is read along its own index from the cursor on, so that a page costs its size, however long the lists are.
@@ -104,6 +105,8 @@ class SqlContacts:
                 first_name=contact.first_name,
                 last_name=contact.last_name,
                 attributes=contact.attributes,
+                locale=contact.locale,
+                time_zone=contact.time_zone,
                 updated_at=contact.updated_at,
             )
         )
@@ -232,15 +235,6 @@ def _begins_with(search: str) -> sa.ColumnElement[bool]:
 
 
 def _contact(row: sa.Row[Any]) -> Contact:
-    contact_id, organisation_id, email, first_name, last_name, attributes, status, created_at, updated_at = tuple(row)
-    return Contact(
-        id=contact_id,
-        organisation_id=organisation_id,
-        email=email,
-        first_name=first_name,
-        last_name=last_name,
-        attributes=attributes,
-        status=ContactStatus(status),
-        created_at=created_at,
-        updated_at=updated_at,
-    )
+    values = list(row)
+    values[_STATUS] = ContactStatus(values[_STATUS])
+    return Contact(*values)

@@ -24,6 +24,8 @@ contacts = sa.Table(
     sa.Column("status", sa.Text, nullable=False),
     sa.Column("created_at", _time, nullable=False),
     sa.Column("updated_at", _time, nullable=False),
+    sa.Column("locale", sa.Text),
+    sa.Column("time_zone", sa.Text),
     sa.CheckConstraint("status IN ('active', 'unsubscribed', 'bounced', 'complained')", name="status"),
     sa.UniqueConstraint("organisation_id", "email"),
     sa.Index(None, "organisation_id", "id"),
@@ -41,6 +43,21 @@ contacts = sa.Table(
         sa.literal_column("lower(last_name)").label("last_name_lower"),
         postgresql_ops={"last_name_lower": "text_pattern_ops"},
     ),
+)
+
+contact_attributes = sa.Table(
+    "contact_attributes",
+    metadata,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("organisation_id", sa.Uuid, nullable=False),
+    sa.Column("key", sa.Text, nullable=False),
+    sa.Column("type", sa.Text, nullable=False),
+    sa.Column("required", sa.Boolean, nullable=False),
+    sa.Column("description", sa.Text, nullable=False),
+    sa.Column("created_at", _time, nullable=False),
+    sa.CheckConstraint("type IN ('string', 'number', 'boolean', 'date', 'datetime', 'list')", name="type"),
+    sa.UniqueConstraint("organisation_id", "key"),
+    sa.Index(None, "organisation_id", "id"),
 )
 
 lists = sa.Table(

@@ -7,6 +7,7 @@ from typing import Self
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from posthorn_campaigns.adapters.db.attributes import SqlAttributes
 from posthorn_campaigns.adapters.db.campaigns import SqlCampaigns
 from posthorn_campaigns.adapters.db.contacts import SqlContacts
 from posthorn_campaigns.adapters.db.imports import SqlImports
@@ -21,6 +22,7 @@ class SqlUnitOfWork:
     """See the port UnitOfWork."""
 
     contacts: SqlContacts
+    attributes: SqlAttributes
     lists: SqlLists
     imports: SqlImports
     templates: SqlTemplates
@@ -34,6 +36,7 @@ class SqlUnitOfWork:
         """Begin."""
         self._connection = await self._transaction.__aenter__()
         self.contacts = SqlContacts(self._connection)
+        self.attributes = SqlAttributes(self._connection)
         self.lists = SqlLists(self._connection)
         self.imports = SqlImports(self._connection)
         self.templates = SqlTemplates(self._connection)

@@ -7,6 +7,7 @@ from fastapi import FastAPI
 from posthorn_campaigns.bootstrap import Container
 from posthorn_campaigns.domain import errors
 from posthorn_campaigns.entrypoints.http.routes import (
+    attributes,
     campaign_actions,
     campaigns,
     contacts,
@@ -31,6 +32,7 @@ def build_app(container: Container | None, *, business_routes: bool = True) -> F
     """Return the application; without a container it can only describe itself."""
     routers = (
         contacts.router,
+        attributes.router,
         lists.router,
         imports.router,
         templates.router,

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Annotated, Any, Self
 from uuid import UUID
+from zoneinfo import available_timezones
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 from pydantic_core import PydanticCustomError
 
 from posthorn_campaigns.app.managing_contacts import ContactOnLists
 from posthorn_campaigns.app.managing_lists import CountedList
-from posthorn_campaigns.domain.audience import ContactStatus
+from posthorn_campaigns.domain.audience import ContactStatus, language_tag
 from posthorn_campaigns.domain.csv_rows import MAX_NAME_CHARACTERS
 from posthorn_campaigns.domain.imports import Import, ImportMode, ImportStatus
 from posthorn_common.http.fields import EmailAddress, RequestModel, SingleLine, is_single_line
@@ -47,6 +49,38 @@ Attributes = Annotated[
 ]
 
 
+def _language(tag: str) -> str:
+    try:
+        return language_tag(tag) if tag else ""
+    except ValueError as error:
+        raise PydanticCustomError("invalid_locale", "is not a language tag such as pt-BR") from error
+
+
+def _zone(name: str) -> str:
+    if name and name not in _time_zones():
+        raise PydanticCustomError("invalid_time_zone", "is not a name of the IANA time zone database")
+    return name
+
+
+@lru_cache(maxsize=1)
+def _time_zones() -> frozenset[str]:
+    return frozenset(available_timezones())
+
+
+Locale = Annotated[
+    str,
+    StringConstraints(max_length=35),
+    AfterValidator(_language),
+    Field(description="A language tag (BCP 47).", examples=["pt-BR"]),
+]
+TimeZone = Annotated[
+    str,
+    StringConstraints(max_length=64),
+    AfterValidator(_zone),
+    Field(description="A name of the IANA time zone database.", examples=["America/Sao_Paulo"]),
+]
+
+
 class Answer(BaseModel):
     """Read from domain objects."""
 
@@ -57,16 +91,20 @@ class NewContactRequest(RequestModel):
     email: EmailAddress
     first_name: PersonName = ""
     last_name: PersonName = ""
+    locale: Locale | None = None
+    time_zone: TimeZone | None = None
     attributes: Attributes = Field(default_factory=dict)
     list_ids: list[UUID] = Field(default_factory=list, max_length=100, description="Lists to put the contact on.")
 
 
 class ContactChangeRequest(RequestModel):
-    """Fields that are not given stay as they are."""
+    """Fields that are not given stay as they are. An empty text empties `locale` and `time_zone`."""
 
     email: EmailAddress | None = None
     first_name: PersonName | None = None
     last_name: PersonName | None = None
+    locale: Locale | None = None
+    time_zone: TimeZone | None = None
     attributes: Attributes | None = Field(
         default=None, description="Put over the present attributes: null removes one, others not named stay."
     )
@@ -77,6 +115,8 @@ class ContactAnswer(Answer):
     email: str
     first_name: str
     last_name: str
+    locale: str | None
+    time_zone: str | None
     attributes: dict[str, Any]
     status: ContactStatus = Field(description="Only `active` contacts are mailed.")
     list_ids: list[UUID] = Field(description="The lists that the contact is subscribed to.")
@@ -92,6 +132,8 @@ class ContactAnswer(Answer):
             email=contact.email,
             first_name=contact.first_name,
             last_name=contact.last_name,
+            locale=contact.locale,
+            time_zone=contact.time_zone,
             attributes=contact.attributes,
             status=contact.status,
             list_ids=list(found.list_ids),

@@ -52,6 +52,8 @@ async def add_contact(body: NewContactRequest, caller: ContactsWriter, services:
         email=body.email,
         first_name=body.first_name,
         last_name=body.last_name,
+        locale=body.locale,
+        time_zone=body.time_zone,
         attributes=body.attributes,
         list_ids=tuple(body.list_ids),
     )
@@ -70,7 +72,12 @@ async def change_contact(
 ) -> ContactAnswer:
     """Change address, names or attributes. Attributes are merged: null removes one, others not named stay."""
     change = ContactChange(
-        email=body.email, first_name=body.first_name, last_name=body.last_name, attributes=body.attributes
+        email=body.email,
+        first_name=body.first_name,
+        last_name=body.last_name,
+        locale=body.locale,
+        time_zone=body.time_zone,
+        attributes=body.attributes,
     )
     return ContactAnswer.of(await services.managing_contacts.change(caller.organisation_id, contact_id, change))
 
