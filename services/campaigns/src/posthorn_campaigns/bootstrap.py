@@ -30,6 +30,7 @@ from posthorn_campaigns.app.sending_tests import SendingTests
 from posthorn_campaigns.app.serving_content import ServingContent
 from posthorn_campaigns.app.starting_campaigns import StartingCampaigns
 from posthorn_campaigns.app.unsubscribing import Unsubscribing
+from posthorn_campaigns.app.watching_imports import WatchingImports
 from posthorn_campaigns.settings import Settings
 from posthorn_common.clock import Clock, SystemClock
 from posthorn_common.db import create_engine
@@ -61,6 +62,7 @@ class Container:
     declaring_attributes: DeclaringAttributes
     managing_lists: ManagingLists
     receiving_imports: ReceivingImports
+    watching_imports: WatchingImports
     importing: Importing
     managing_templates: ManagingTemplates
     managing_campaigns: ManagingCampaigns
@@ -137,8 +139,10 @@ def _container(settings: Settings, opened: _Resources, service_tokens: ServiceTo
             bell=bell,
             clock=clock,
             max_bytes=settings.import_max_bytes,
+            max_unpacked_bytes=settings.import_max_unpacked_bytes,
             retention=timedelta(days=settings.import_retention_days),
         ),
+        watching_imports=WatchingImports(new_unit_of_work=new_unit_of_work, max_streams=settings.import_max_streams),
         importing=Importing(
             new_unit_of_work=new_unit_of_work,
             bell=bell,

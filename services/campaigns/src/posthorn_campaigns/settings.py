@@ -29,12 +29,18 @@ class Settings(DatabaseSettings):
     template_processes: int = Field(
         default=2, ge=1, le=64, description="Processes that work on users' templates, apart from the service's own."
     )
-    import_max_bytes: int = Field(default=200 * 1024 * 1024, gt=0, description="Largest CSV file that is accepted.")
+    import_max_bytes: int = Field(default=200 * 1024 * 1024, gt=0, description="Largest file that is accepted.")
+    import_max_unpacked_bytes: int = Field(
+        default=1024 * 1024 * 1024, gt=0, description="Largest file that a file packed by gzip may hold."
+    )
     import_chunk_rows: int = Field(default=2000, ge=1, le=20_000, description="Rows of an import per transaction.")
     import_lease_seconds: int = Field(
         default=60, ge=5, le=3600, description="An import whose worker has died is taken over after this time."
     )
     import_retention_days: int = Field(
         default=90, ge=1, description="Imports are forgotten, with their rejected rows, so long after their end."
+    )
+    import_max_streams: int = Field(
+        default=200, ge=1, description="Streams of imports' progress open at a time in one process."
     )
     import_concurrency: int = Field(default=2, ge=1, le=50, description="Imports at a time in one worker.")

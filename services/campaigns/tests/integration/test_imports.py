@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import gzip
 import io
+import json
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 from uuid import UUID
@@ -431,3 +434,151 @@ async def test_a_file_of_100_megabytes_is_stored_and_imported_within_little_memo
     watching.cancel()
     assert _counts(done) == {"rows_read": 100_000, "created": 2000, "updated": 0, "unchanged": 98_000, "rejected": 0}
     assert most - before < 64 * 1024 * 1024, "the file is never whole in memory"
+
+
+async def test_ndjson_is_imported_and_attributes_keep_their_types(
+    client: httpx.AsyncClient, headers: Any, upload: Upload, finish: Any
+) -> None:
+    lines = b'{"email": "ada@example.com", "visits": 3, "attributes": {"tags": ["a", "b"]}}\n[]\n{"email": "x"}\n'
+    job = await upload(lines, "application/x-ndjson")
+    assert (job["kind"], job["delimiter"], job["columns"]) == ("ndjson", "", [])
+    done = await finish(job)
+    assert _counts(done) == {"rows_read": 3, "created": 1, "updated": 0, "unchanged": 0, "rejected": 2}
+    # Fewer values are a change too.
+    fewer = await finish(await upload(b'{"email": "ada@example.com", "tags": ["a"]}', "application/x-ndjson"))
+    assert fewer["updated"] == 1
+    assert (await _contacts(client, headers))["ada@example.com"]["attributes"] == {"visits": 3, "tags": ["a"]}
+
+
+@pytest.mark.parametrize(
+    ("content", "content_type", "kind"),
+    [
+        (b"email,city\nada@example.com,Rome\n", "text/csv", "csv"),
+        (b"email,city\nada@example.com,Rome\n", "application/gzip", "csv"),
+        (b'\n{"email": "ada@example.com", "city": "Rome"}', "application/gzip", "ndjson"),
+    ],
+)
+async def test_files_packed_by_gzip_are_unpacked(
+    client: httpx.AsyncClient, headers: Any, upload: Upload, finish: Any, content: bytes, content_type: str, kind: str
+) -> None:
+    done = await finish(await upload(gzip.compress(content), content_type))
+    assert (done["status"], done["kind"], done["created"]) == ("completed", kind, 1)
+    assert (await _contacts(client, headers))["ada@example.com"]["attributes"] == {"city": "Rome"}
+
+
+async def test_a_gzip_bomb_or_a_broken_gzip_is_refused_and_nothing_is_kept(
+    client: httpx.AsyncClient, container: Container, headers: Any, organisation_id: UUID
+) -> None:
+    container.receiving_imports._max_unpacked_bytes = 2 * 1024 * 1024
+    bomb = gzip.compress(b"email\n" + b"a@example.com\n" * 4_000_000, compresslevel=1)
+    assert len(bomb) < container.settings.import_max_bytes
+    cut = gzip.compress(b"email\n" + os.urandom(400_000).hex().encode())[:-20_000]
+    for content, status, code in ((bomb, 413, "body_too_large"), (cut, 422, "unreadable_file")):
+        answer = await client.post("/v1/imports", content=content, headers={**headers, "Content-Type": "text/csv"})
+        assert (answer.status_code, answer.json()["code"]) == (status, code)
+    assert await _pieces(container, organisation_id) == 0
+    assert (await client.get("/v1/imports", headers=headers)).json()["items"] == []
+
+
+async def test_update_only_changes_who_is_there_and_rejects_all_others(
+    client: httpx.AsyncClient, headers: Any, list_id: str, upload: Upload, finish: Any
+) -> None:
+    await finish(await upload(b"email,city\na@example.com,Rome\nb@example.com,Oslo\n"))
+    content = b"email,city\nb@example.com,Oslo\nnew@example.com,Bonn\na@example.com,Paris\n"
+    done = await finish(await upload(content, mode="update_only", list_id=list_id))
+    assert _counts(done) == {"rows_read": 3, "created": 0, "updated": 1, "unchanged": 1, "rejected": 1}
+    errors = (await client.get(f"/v1/imports/{done['id']}/errors", headers=headers)).json()["items"]
+    assert [(error["row"], error["code"]) for error in errors] == [(2, "unknown_contact")]
+    cities = {email: item["attributes"]["city"] for email, item in (await _contacts(client, headers)).items()}
+    assert cities == {"a@example.com": "Paris", "b@example.com": "Oslo"}
+    assert len(await _contacts(client, headers, list_id=list_id)) == 2
+
+
+async def test_who_has_unsubscribed_comes_back_only_for_a_reason_and_who_has_complained_never(
+    client: httpx.AsyncClient, container: Container, headers: Any, list_id: str, upload: Upload, finish: Any
+) -> None:
+    content = b"email\na@example.com\nb@example.com\nc@example.com\nd@example.com\n"
+    await finish(await upload(content, list_id=list_id))
+    contacts = await _contacts(client, headers)
+    ids = {email[0]: contact["id"] for email, contact in contacts.items()}
+    await client.post(f"/v1/contacts/{ids['a']}/actions/unsubscribe", headers=headers)
+    await client.delete(f"/v1/lists/{list_id}/contacts/{ids['b']}", headers=headers)
+    async with container.engine.begin() as connection:
+        complained = sa.text("UPDATE contacts SET status = 'complained' WHERE id = :id")
+        await connection.execute(complained, {"id": UUID(ids["c"])})
+    await finish(await upload(content, list_id=list_id))
+    assert {email[0]: item["status"] for email, item in (await _contacts(client, headers)).items()} == {
+        "a": "unsubscribed", "b": "active", "c": "complained", "d": "active",
+    }  # fmt: skip
+    done = await finish(await upload(content, list_id=list_id, lift_reason="They signed up again"))
+    assert (done["lifted"], done["lift_reason"]) == (1, "They signed up again")
+    now = await _contacts(client, headers)
+    assert {email[0]: (item["status"], item["list_ids"]) for email, item in now.items()} == {
+        "a": ("active", [list_id]),
+        "b": ("active", [list_id]),
+        "c": ("complained", [list_id]),
+        "d": ("active", [list_id]),
+    }
+    async with container.engine.connect() as connection:
+        query = sa.text("SELECT body FROM outbox WHERE event_type = 'campaigns.contact.resubscribed.v1'")
+        told = [json.loads(body)["data"]["contact_id"] for body in await connection.scalars(query)]
+    assert [contact_id for contact_id in told if contact_id in ids.values()] == [ids["a"]]
+    answer = await client.post(
+        "/v1/imports?mode=create_only&lift_reason=because",
+        content=content,
+        headers={**headers, "Content-Type": "text/csv"},
+    )
+    assert (answer.status_code, answer.json()["code"]) == (422, "lift_needs_changes")
+
+
+async def test_columns_are_mapped_as_the_preview_suggests(
+    client: httpx.AsyncClient, headers: Any, upload: Upload, finish: Any
+) -> None:
+    content = "E-Mail-Adresse\x1fVorname\x1fNotiz\nada@example.com\x1fAda\x1fgeheim\n".encode("utf-16")
+    path = "/v1/imports/preview"
+    answer = await client.post(
+        path, content=content, params={"delimiter": "\x1f"}, headers={**headers, "Content-Type": "text/csv"}
+    )
+    assert answer.status_code == 200, answer.text
+    preview = answer.json()
+    assert preview["columns"][1] == {"name": "Vorname", "suggested": "first_name", "samples": ["Ada"]}
+    assert preview["mapping"] == {"E-Mail-Adresse": "email", "Vorname": "first_name", "Notiz": "notiz"}
+    mapping = json.dumps(preview["mapping"] | {"Notiz": None})
+    done = await finish(await upload(content, mapping=mapping, delimiter="\x1f"))
+    assert (done["created"], done["columns"], done["mapping"]) == (1, ["email", "first_name"], json.loads(mapping))
+    contact = (await _contacts(client, headers))["ada@example.com"]
+    assert (contact["first_name"], contact["attributes"]) == ("Ada", {})
+
+
+@pytest.mark.parametrize(
+    ("params", "code"),
+    [
+        ({"mapping": "[]"}, "invalid_mapping"),
+        ({"mapping": '{"email": "a b"}'}, "invalid_mapping"),
+        ({"mapping": '{"nobody": "email"}'}, "unknown_column"),
+        ({"delimiter": '"'}, "invalid_request"),
+        ({"delimiter": "a"}, "invalid_request"),
+        ({"lift_reason": "x"}, "invalid_request"),
+    ],
+)
+async def test_wrong_wishes_are_told(client: httpx.AsyncClient, headers: Any, params: Json, code: str) -> None:
+    answer = await client.post(
+        "/v1/imports", content=b"email\na@x.org\n", params=params, headers={**headers, "Content-Type": "text/csv"}
+    )
+    assert (answer.status_code, answer.json()["code"]) == (422, code)
+
+
+async def test_progress_is_streamed_to_its_end(
+    client: httpx.AsyncClient, container: Container, headers: Any, sign_in: Any, upload: Upload
+) -> None:
+    job = await upload(b"email\n" + b"".join(b"user%d@example.com\n" % number for number in range(3000)))
+    path = f"/v1/imports/{job['id']}/progress"
+    assert (await client.get(path, headers=sign_in())).status_code == 404
+    working = asyncio.create_task(container.importing.work_on(UUID(job["id"]), stop=asyncio.Event()))
+    answer = await client.get(path, headers=headers)
+    await working
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    events = [dict(line.split(": ", 1) for line in block.splitlines()) for block in answer.text.strip().split("\n\n")]
+    assert [event["event"] for event in events[-2:]] == ["progress", "end"]
+    assert json.loads(events[-2]["data"])["status"] == "completed"
+    assert json.loads(events[-2]["data"])["created"] == 3000

@@ -10,14 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from posthorn_campaigns.domain.csv_files import (
-    MAX_ROW_BYTES,
-    MAX_ROW_LINES,
-    BrokenRow,
-    RowReader,
-    Transcoder,
-    header_of,
-)
+from posthorn_campaigns.domain.csv_files import MAX_ROW_BYTES, MAX_ROW_LINES, BrokenRow, RowReader
+from posthorn_campaigns.domain.csv_header import header_of
+from posthorn_campaigns.domain.encodings import Transcoder
 from posthorn_campaigns.domain.errors import (
     DuplicateColumn,
     InvalidColumn,

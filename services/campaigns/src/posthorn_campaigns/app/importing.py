@@ -1,4 +1,4 @@
-"""Workers take CSV files into the audience, chunk by chunk."""
+"""Workers take files into the audience, chunk by chunk."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import itertools
 import time
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
+from typing import Any, Protocol
 from uuid import UUID
 
 import structlog
@@ -23,15 +24,21 @@ from posthorn_campaigns.domain.imports import (
     PIECE_BYTES,
     WORKERS_DIED,
     ChunkOfRows,
+    FileKind,
     Import,
+    ImportedContact,
     ImportFailure,
     ImportStatus,
     RejectedRow,
     TakenIn,
 )
+from posthorn_campaigns.domain.ndjson_files import ObjectReader
+from posthorn_campaigns.domain.ndjson_rows import contact_of_object
 from posthorn_common.addresses import normalise_address
 from posthorn_common.clock import Clock
 from posthorn_common.errors import TransientError
+from posthorn_common.events import event
+from posthorn_contracts.campaigns.v1 import ContactRef, ContactResubscribed
 
 log = structlog.get_logger(__name__)
 
@@ -104,7 +111,10 @@ class Importing:
             if job.list_id is not None and await uow.lists.missing(job.organisation_id, [job.list_id]):
                 return None
             taken = await uow.imports.take_in(job, chunk, self._clock.now())
-            chunk.refuse(taken.refused)
+            chunk.refuse(taken)
+            for contact_id in taken.lifted:
+                data = ContactRef(contact_id=contact_id)
+                await uow.publish(event(ContactResubscribed, contact_id, job.organisation_id, data, self._clock))
             after = job.after(chunk, taken)
             await uow.imports.save_progress(after, chunk.rejected[: max(0, MAX_STORED_ERRORS - job.rejected)])
         _count(chunk, taken)
@@ -112,8 +122,8 @@ class Importing:
 
     async def _chunks(self, job: Import) -> AsyncGenerator[ChunkOfRows]:
         """Yield what comes after the position of the import. Raises _FileGone."""
-        reader = RowReader(job.format.encoding, job.format.delimiter, job.bytes_read)
-        chunk = _Chunk(job, reader, number=job.rows_read)
+        reader, contact_in = _reading(job)
+        chunk = _Chunk(job, reader, contact_in, number=job.rows_read)
         position = job.bytes_read
         while position < job.bytes_total:
             piece = await self._file_from(job, position)
@@ -121,7 +131,7 @@ class Importing:
             rows = reader.read(piece, last=position == job.bytes_total)
             while await asyncio.to_thread(chunk.fill, rows, self._chunk_rows):
                 yield chunk.rows
-                chunk = _Chunk(job, reader, number=chunk.number)
+                chunk = _Chunk(job, reader, contact_in, number=chunk.number)
         if not chunk.is_empty:
             yield chunk.rows
 
@@ -149,6 +159,31 @@ class Importing:
             log.info("import_ended", import_id=str(job.id), status=status, rows=job.rows_read, rejected=job.rejected)
 
 
+class _Reader(Protocol):
+    """RowReader or ObjectReader."""
+
+    offset: int
+
+    def read(self, piece: bytes, *, last: bool) -> Iterator[Any]: ...
+
+
+_ContactIn = Callable[[int, Any], ImportedContact | RejectedRow]
+
+
+def _reading(job: Import) -> tuple[_Reader, _ContactIn]:
+    """Return what reads the file of an import from its position on, and what makes contacts of what that reads."""
+    form = job.format
+    if form.kind is FileKind.NDJSON:
+        return (
+            ObjectReader(form.encoding, job.bytes_read),
+            lambda number, found: contact_of_object(number, form.mapping, found, normalise_address),
+        )
+    return (
+        RowReader(form.encoding, form.delimiter, job.bytes_read),
+        lambda number, cells: contact_of(number, form.columns, cells, normalise_address),
+    )
+
+
 class _LeaseLost(Exception):
     """Another worker has the import by now, or it was cancelled."""
 
@@ -160,11 +195,11 @@ class _FileGone(Exception):
 class _Chunk:
     """Rows on their way into one transaction. `number` is that of the last row."""
 
-    def __init__(self, job: Import, reader: RowReader, number: int) -> None:
+    def __init__(self, job: Import, reader: _Reader, contact_in: _ContactIn, number: int) -> None:
         self.rows = ChunkOfRows(job.mode, end=reader.offset)
         self.number = number
         self._reader = reader
-        self._columns = job.format.columns
+        self._contact_in = contact_in
         self._begin = reader.offset
 
     @property
@@ -172,14 +207,14 @@ class _Chunk:
         """Whether the file has not moved on."""
         return self.rows.end == self._begin
 
-    def fill(self, rows: Iterator[list[str] | BrokenRow], max_rows: int) -> bool:
+    def fill(self, rows: Iterator[Any], max_rows: int) -> bool:
         """Take rows in; return whether the chunk is full, so that rows may be left for the next one."""
         for row in itertools.islice(rows, max_rows - self.rows.rows_read):
             self.number += 1
             if isinstance(row, BrokenRow):
                 self.rows.add(RejectedRow(self.number, "", row.code, row.message))
             else:
-                self.rows.add(contact_of(self.number, self._columns, row, normalise_address))
+                self.rows.add(self._contact_in(self.number, row))
         self.rows.end = self._reader.offset
         return self.rows.rows_read == max_rows or self.rows.end - self._begin >= _CHUNK_BYTES
 

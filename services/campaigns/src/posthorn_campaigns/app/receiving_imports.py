@@ -1,10 +1,11 @@
-"""CSV files come in, and what their senders may ask about them."""
+"""Files come in, and what their senders may ask about them."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+import codecs
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from uuid import UUID
 
@@ -12,9 +13,19 @@ import structlog
 
 from posthorn_campaigns.app.ports import NewUnitOfWork
 from posthorn_campaigns.app.ports_audience import ImportBell
-from posthorn_campaigns.domain.csv_files import Transcoder, header_of
+from posthorn_campaigns.domain.csv_header import Glimpse, glimpse_of, header_of
+from posthorn_campaigns.domain.encodings import Transcoder
 from posthorn_campaigns.domain.errors import ImportNotFound, ImportTooLarge, InvalidTransition
-from posthorn_campaigns.domain.imports import PIECE_BYTES, FileFormat, Import, ImportMode, ImportStatus, RejectedRow
+from posthorn_campaigns.domain.gzip_files import MAGIC, Unpacker
+from posthorn_campaigns.domain.imports import (
+    PIECE_BYTES,
+    FileFormat,
+    FileKind,
+    Import,
+    ImportMode,
+    ImportStatus,
+    RejectedRow,
+)
 from posthorn_common.clock import Clock, new_id
 from posthorn_common.errors import TransientError
 
@@ -24,14 +35,27 @@ _PURGED_AT_ONCE = 10
 """Each may have as many rejected rows as are kept, ten thousand."""
 
 
+_GLIMPSE_ROWS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class GivenFile:
+    """What the sender says of a file; what is None is detected. `charset` names the encoding."""
+
+    kind: FileKind | None = None
+    delimiter: str | None = None
+    charset: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class NewImport:
-    """A file to import. Without a delimiter it is detected; `charset` is what the sender says of the encoding."""
+    """A file to import. `mapping` and `lift_reason`: see FileFormat and Import."""
 
     list_id: UUID | None
     mode: ImportMode
-    delimiter: str | None = None
-    charset: str | None = None
+    file: GivenFile = GivenFile()
+    mapping: Mapping[str, str | None] = field(default_factory=dict)
+    lift_reason: str | None = None
 
 
 class ReceivingImports:
@@ -44,12 +68,14 @@ class ReceivingImports:
         bell: ImportBell,
         clock: Clock,
         max_bytes: int,
+        max_unpacked_bytes: int,
         retention: timedelta,
     ) -> None:
         self._new_unit_of_work = new_unit_of_work
         self._bell = bell
         self._clock = clock
         self._max_bytes = max_bytes
+        self._max_unpacked_bytes = max_unpacked_bytes
         self._retention = retention
 
     async def receive(self, organisation_id: UUID, wanted: NewImport, body: AsyncIterator[bytes]) -> Import:
@@ -57,25 +83,26 @@ class ReceivingImports:
 
         Nothing is left of a file that does not come in whole, or so slowly that it is given up (ImportNotFound).
         Raises ListNotFound, ImportTooLarge, UnreadableFile,
-        MissingEmailColumn, InvalidColumn, DuplicateColumn, TooManyColumns.
+        MissingEmailColumn, InvalidColumn, DuplicateColumn, TooManyColumns, UnknownColumn.
         """
-        transcoder = Transcoder(wanted.charset)
+        transcoder = Transcoder(wanted.file.charset)
         if wanted.list_id is not None:
             async with self._new_unit_of_work() as uow:
                 await uow.lists.get(organisation_id, wanted.list_id)
-        pieces = _transcoded(self._limited(body), transcoder)
+        pieces = _transcoded(self._unpacked(self._limited(body)), transcoder)
         head = await anext(pieces, b"")
-        header = header_of(head, transcoder.encoding, wanted.delimiter, whole=len(head) < PIECE_BYTES)
+        form, begin = _format_of(head, transcoder.encoding, wanted)
         job = Import(
             id=new_id(),
             organisation_id=organisation_id,
             list_id=wanted.list_id,
             mode=wanted.mode,
             status=ImportStatus.UPLOADING,
-            format=FileFormat(transcoder.encoding, header.delimiter, header.columns),
+            format=form,
             bytes_total=0,
-            bytes_read=header.end,
+            bytes_read=begin,
             created_at=self._clock.now(),
+            lift_reason=wanted.lift_reason,
         )
         async with self._new_unit_of_work() as uow:
             await uow.imports.add(job)
@@ -86,6 +113,17 @@ class ReceivingImports:
             raise
         await self._ring(job)
         return job
+
+    async def glimpse(self, given: GivenFile, body: AsyncIterator[bytes]) -> tuple[str, Glimpse]:
+        """Look at the beginning of a CSV file; return its encoding, and what is seen. Nothing is stored.
+
+        The end of `body` may be missing. Raises UnreadableFile.
+        """
+        transcoder = Transcoder(given.charset)
+        pieces = _transcoded(self._unpacked(body, whole=False), transcoder)
+        head = await anext(pieces, b"")
+        whole = len(head) < PIECE_BYTES
+        return transcoder.encoding, glimpse_of(head, transcoder.encoding, given.delimiter, _GLIMPSE_ROWS, whole=whole)
 
     async def get(self, organisation_id: UUID, import_id: UUID) -> Import:
         """Return an import. Raises ImportNotFound."""
@@ -144,6 +182,28 @@ class ReceivingImports:
                 raise ImportTooLarge(self._max_bytes)
             yield block
 
+    async def _unpacked(self, body: AsyncIterator[bytes], *, whole: bool = True) -> AsyncIterator[bytes]:
+        """Yield the file itself, if it is packed; never more of it than is allowed, however well it packs."""
+        begin = b""
+        async for block in body:
+            begin += block
+            if len(begin) >= len(MAGIC):
+                break
+        if not begin.startswith(MAGIC):
+            yield begin
+            async for block in body:
+                yield block
+            return
+        unpacker, unpacked = Unpacker(), 0
+        async for packed in _chained(begin, body):
+            for block in unpacker.feed(packed):
+                unpacked += len(block)
+                if unpacked > self._max_unpacked_bytes:
+                    raise ImportTooLarge(self._max_unpacked_bytes)
+                yield block
+        if whole:
+            unpacker.end()
+
     async def _store(self, job: Import, head: bytes, rest: AsyncIterator[bytes], transcoder: Transcoder) -> Import:
         await self._store_piece(job, 0, head)
         number, total = 1, len(head)
@@ -170,6 +230,27 @@ class ReceivingImports:
             await self._bell.ring(job.id, job.lease_epoch)
         except TransientError as error:
             log.warning("import_not_announced", import_id=str(job.id), error=str(error))
+
+
+def _format_of(head: bytes, encoding: str, wanted: NewImport) -> tuple[FileFormat, int]:
+    """Return the format of a file that begins with `head`, and where its first contact begins."""
+    if _kind_of(head, wanted.file.kind) is FileKind.NDJSON:
+        return FileFormat(FileKind.NDJSON, encoding, mapping=wanted.mapping), 0
+    whole = len(head) < PIECE_BYTES
+    header = header_of(head, encoding, wanted.file.delimiter, whole=whole, mapping=wanted.mapping)
+    return FileFormat(FileKind.CSV, encoding, header.delimiter, header.columns, wanted.mapping), header.end
+
+
+def _kind_of(head: bytes, said: FileKind | None) -> FileKind:
+    if said is not None:
+        return said
+    return FileKind.NDJSON if head.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"{") else FileKind.CSV
+
+
+async def _chained(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for block in rest:
+        yield block
 
 
 async def _transcoded(body: AsyncIterator[bytes], transcoder: Transcoder) -> AsyncIterator[bytes]:

@@ -2,43 +2,45 @@
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from posthorn_campaigns.domain.audience import MAX_ATTRIBUTES, MAX_VALUE_CHARACTERS
-from posthorn_campaigns.domain.errors import DuplicateColumn, InvalidColumn, MissingEmailColumn, TooManyColumns
+from posthorn_campaigns.domain.column_names import EMAIL, FIRST_NAME, LAST_NAME, column_name, is_column_name
+from posthorn_campaigns.domain.errors import (
+    DuplicateColumn,
+    InvalidColumn,
+    MissingEmailColumn,
+    TooManyColumns,
+    UnknownColumn,
+)
 from posthorn_campaigns.domain.imports import ImportedContact, RejectedRow
 
-EMAIL, FIRST_NAME, LAST_NAME = "email", "first_name", "last_name"
 MAX_COLUMNS = MAX_ATTRIBUTES
 MAX_NAME_CHARACTERS = 200
-_ALSO_CALLED = {
-    "e_mail": EMAIL,
-    "email_address": EMAIL,
-    "e_mail_address": EMAIL,
-    "firstname": FIRST_NAME,
-    "lastname": LAST_NAME,
-}
-_COLUMN_NAME = re.compile(r"[a-z0-9_]{1,64}")
 # Line breaks of Unicode, characters that reverse the text around them, and such as are not seen at all.
 _TREACHEROUS = frozenset("\x85\u2028\u2029\u200b\u2060\ufeff\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
-def columns_of(header: Sequence[str]) -> tuple[str, ...]:
-    """Return the names of the columns: lower case, underscores for spaces and hyphens; empty for one without a name.
+def columns_of(header: Sequence[str], mapping: Mapping[str, str | None] | None = None) -> tuple[str, ...]:
+    """Return what each column becomes; empty for one that is left out.
 
-    Raises MissingEmailColumn, InvalidColumn, DuplicateColumn, TooManyColumns.
+    `mapping` names it by the column's name in the file, None to leave it out; others are named by column_name.
+    Raises MissingEmailColumn, InvalidColumn, DuplicateColumn, TooManyColumns, UnknownColumn.
     """
     if len(header) > MAX_COLUMNS:
         raise TooManyColumns(MAX_COLUMNS)
-    spelt = (re.sub(r"[\s-]+", "_", cell.strip().lower()) for cell in header)
-    names = tuple(_ALSO_CALLED.get(name, name) for name in spelt)
+    mapping = mapping or {}
+    given = [cell.strip() for cell in header]
+    for name in mapping:
+        if name not in given:
+            raise UnknownColumn(name)
+    names = tuple((mapping[cell] or "") if cell in mapping else column_name(cell) for cell in given)
     if EMAIL not in names:
         raise MissingEmailColumn
     for position, name in enumerate(names, start=1):
-        if name and not _COLUMN_NAME.fullmatch(name):
+        if name and not is_column_name(name):
             raise InvalidColumn(position)
     name, times = Counter(name for name in names if name).most_common(1)[0]
     if times > 1:
@@ -56,7 +58,7 @@ def contact_of(
     values = {name: value.strip() for name, value in zip(columns, row, strict=True) if name}
     address = values.pop(EMAIL)
     for name, value in values.items():
-        if problem := _problem(name, value):
+        if problem := text_problem(name, value):
             return RejectedRow(number, name, *problem)
     try:
         email = normalise(address)
@@ -67,7 +69,8 @@ def contact_of(
     return ImportedContact(number, email, first_name, last_name, attributes)
 
 
-def _problem(name: str, value: str) -> tuple[str, str] | None:
+def text_problem(name: str, value: str) -> tuple[str, str] | None:
+    """Return code and message of what makes a text unfit for its column; None if it is fit."""
     single_line = name in {FIRST_NAME, LAST_NAME}
     limit = MAX_NAME_CHARACTERS if single_line else MAX_VALUE_CHARACTERS
     if len(value) > limit:

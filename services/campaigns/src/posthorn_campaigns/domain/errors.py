@@ -7,8 +7,10 @@ CampaignsError
 │                            CampaignNotEditable, CampaignRunning, ListInUse, TemplateInUse, StaleCampaign,
 │                            MessageRefused, RetryTooLate
 ├── TooLarge                 ImportTooLarge
+├── TooManyStreams
 └── Invalid                  InvalidAttributes, AttributesDoNotFit, UnreadableFile, MissingEmailColumn, InvalidColumn,
-                             DuplicateColumn, TooManyColumns, ScheduleInvalid, TemplateInvalid, NoSuchReference
+                             DuplicateColumn, TooManyColumns, UnknownColumn, ScheduleInvalid, TemplateInvalid,
+                             NoSuchReference
 """
 
 from __future__ import annotations
@@ -283,8 +285,23 @@ class TooManyColumns(Invalid):
         super().__init__(f"The file has more than {limit} columns.")
 
 
+class UnknownColumn(Invalid):
+    """The mapping names a column that the file does not have."""
+
+    code = "unknown_column"
+
+    def __init__(self, name: str) -> None:
+        super().__init__("The mapping names a column that the file does not have.")
+        self._name = name
+
+    @property
+    def details(self) -> Mapping[str, Any]:
+        """The column, as the mapping names it."""
+        return {"column": self._name}
+
+
 class UnreadableFile(Invalid):
-    """The file is no CSV text in an encoding that can be told."""
+    """The file is no text in a format and an encoding that can be told."""
 
     code = "unreadable_file"
 
@@ -303,6 +320,15 @@ class ImportTooLarge(TooLarge):
 
     def __init__(self, max_bytes: int) -> None:
         super().__init__(f"The file is larger than {max_bytes} bytes.")
+
+
+class TooManyStreams(CampaignsError):
+    """So many watch already that nobody else can."""
+
+    code = "too_many_streams"
+
+    def __init__(self) -> None:
+        super().__init__("Too many streams are open. Try again later, or ask for the import from time to time.")
 
 
 class ScheduleInvalid(Invalid):

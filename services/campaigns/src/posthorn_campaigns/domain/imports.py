@@ -1,11 +1,12 @@
-"""CSV files on their way into the audience."""
+"""Files on their way into the audience."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 from uuid import UUID
 
 from posthorn_campaigns.domain.audience import MAX_ATTRIBUTES, MAX_ATTRIBUTES_BYTES
@@ -26,6 +27,9 @@ TOO_MANY_ATTRIBUTES = (
 )
 
 
+UNKNOWN_CONTACT = ("unknown_contact", "is no contact yet; the import only updates")
+
+
 class ImportStatus(StrEnum):
     """Where an import stands. One that is `uploading` is not shown: its file is still coming in."""
 
@@ -42,10 +46,14 @@ OPEN = frozenset({ImportStatus.PENDING, ImportStatus.RUNNING})
 
 
 class ImportMode(StrEnum):
-    """What happens to contacts that exist: changed, or left as they are."""
+    """What happens to contacts that exist, and to those that do not."""
 
     UPSERT = "upsert"
+    """Exist: changed. Do not: created."""
     CREATE_ONLY = "create_only"
+    """Exist: left as they are. Do not: created."""
+    UPDATE_ONLY = "update_only"
+    """Exist: changed. Do not: rejected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,21 +68,34 @@ LIST_DELETED = ImportFailure("list_not_found", "The list was deleted while the i
 WORKERS_DIED = ImportFailure("import_not_processable", "Workers gave up on the same rows again and again.")
 
 
+class FileKind(StrEnum):
+    """What a line of the file is."""
+
+    CSV = "csv"
+    NDJSON = "ndjson"
+
+
 @dataclass(frozen=True, slots=True)
 class FileFormat:
-    """How to read a file: the encoding by Python's name, the delimiter, the columns in order."""
+    """How to read a file: the encoding by Python's name; of CSV the delimiter and what the columns become, in order.
 
+    `mapping` says by its name in the file what a column or member becomes, None if it is left out.
+    """
+
+    kind: FileKind
     encoding: str
-    delimiter: str
-    columns: tuple[str, ...]
+    delimiter: str = ""
+    columns: tuple[str, ...] = ()
+    mapping: Mapping[str, str | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Import:
-    """A CSV file on its way into the audience.
+    """A file on its way into the audience.
 
     `bytes_read` is where the next row begins in the file, `lease_epoch` the fencing number of the worker that has it,
-    `fruitless_leases` how many workers in a row got nothing done.
+    `fruitless_leases` how many workers in a row got nothing done. `lift_reason` is why it may bring back those who
+    have unsubscribed or bounced; None: it may not.
     """
 
     id: UUID
@@ -86,11 +107,13 @@ class Import:
     bytes_total: int
     bytes_read: int
     created_at: datetime
+    lift_reason: str | None = None
     rows_read: int = 0
     created: int = 0
     updated: int = 0
     unchanged: int = 0
     rejected: int = 0
+    lifted: int = 0
     failure: ImportFailure | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
@@ -107,6 +130,7 @@ class Import:
             updated=self.updated + taken.updated,
             unchanged=self.unchanged + taken.unchanged + chunk.repeated,
             rejected=self.rejected + len(chunk.rejected),
+            lifted=self.lifted + len(taken.lifted),
         )
 
 
@@ -118,7 +142,7 @@ class ImportedContact:
     email: str
     first_name: str
     last_name: str
-    attributes: dict[str, str]
+    attributes: dict[str, Any]
 
     def merged_with(self, later: ImportedContact) -> ImportedContact:
         """Return what two rows of the same address say together; the later one wins where both say something."""
@@ -163,21 +187,28 @@ class ChunkOfRows:
             self.contacts[row.email] = row
             return
         self.repeated += 1
-        if self.mode is ImportMode.UPSERT:
+        if self.mode is not ImportMode.CREATE_ONLY:
             self.contacts[row.email] = known.merged_with(row)
 
-    def refuse(self, emails: Iterable[str]) -> None:
-        """Reject contacts that turned out to be too large. Of an address that comes again, the last row is rejected."""
-        refused = [self.contacts.pop(email) for email in emails]
-        self.rejected += [RejectedRow(contact.row, "", *TOO_MANY_ATTRIBUTES) for contact in refused]
+    def refuse(self, taken: TakenIn) -> None:
+        """Reject contacts that could not be stored. Of an address that comes again, the last row is rejected."""
+        for emails, problem in ((taken.refused, TOO_MANY_ATTRIBUTES), (taken.unknown, UNKNOWN_CONTACT)):
+            refused = [self.contacts.pop(email) for email in emails]
+            self.rejected += [RejectedRow(contact.row, "", *problem) for contact in refused]
         self.rejected.sort(key=lambda rejected: rejected.row)
 
 
 @dataclass(frozen=True, slots=True)
 class TakenIn:
-    """What became of a chunk's contacts. `refused` are addresses whose attributes would have been too many."""
+    """What became of a chunk's contacts.
+
+    `refused` are addresses whose attributes would have been too many, `unknown` those that could only be updated and do
+    not exist, `lifted` the contacts that are active again.
+    """
 
     created: int
     updated: int
     unchanged: int
     refused: frozenset[str] = frozenset()
+    unknown: frozenset[str] = frozenset()
+    lifted: tuple[UUID, ...] = ()

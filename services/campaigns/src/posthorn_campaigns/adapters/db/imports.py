@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -11,13 +10,14 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from posthorn_campaigns.adapters.db.import_rows import take_in
 from posthorn_campaigns.adapters.db.tables import import_pieces, imports, rejected_rows
-from posthorn_campaigns.domain.audience import MAX_ATTRIBUTES, MAX_ATTRIBUTES_BYTES
 from posthorn_campaigns.domain.errors import ImportNotFound
 from posthorn_campaigns.domain.imports import (
     OPEN,
     ChunkOfRows,
     FileFormat,
+    FileKind,
     Import,
     ImportFailure,
     ImportMode,
@@ -25,78 +25,12 @@ from posthorn_campaigns.domain.imports import (
     RejectedRow,
     TakenIn,
 )
-from posthorn_common.clock import new_id
 
 _UPLOAD_ALIVE = timedelta(minutes=10)
 _PLAIN = tuple(
     name
     for name in (column.name for column in imports.columns)
     if name in Import.__slots__ and name not in {"mode", "status"}
-)
-
-_ROWS = """
-    FROM unnest(
-        CAST(:ids AS uuid[]), CAST(:emails AS text[]), CAST(:first_names AS text[]), CAST(:last_names AS text[]),
-        CAST(:attributes AS text[])
-    ) AS given (id, email, first_name, last_name, attributes)
-"""
-_INSERT = f"""
-    INSERT INTO contacts AS known
-        (id, organisation_id, email, first_name, last_name, attributes, status, created_at, updated_at)
-    SELECT id, CAST(:organisation_id AS uuid), email, first_name, last_name, CAST(attributes AS jsonb), 'active',
-        CAST(:now AS timestamptz), CAST(:now AS timestamptz)
-    {_ROWS}
-    WHERE octet_length(CAST(CAST(attributes AS jsonb) AS text)) <= :max_bytes
-    ORDER BY email
-"""
-# In order of addresses, so that two imports of one organisation cannot lock each other out. An empty name and a missing
-# attribute say nothing; the status is never touched. Unchanged rows are locked, but not written.
-_UPSERT = sa.text(
-    f"""
-    WITH stored AS (
-        {_INSERT}
-        ON CONFLICT (organisation_id, email) DO UPDATE SET
-            first_name = COALESCE(NULLIF(EXCLUDED.first_name, ''), known.first_name),
-            last_name = COALESCE(NULLIF(EXCLUDED.last_name, ''), known.last_name),
-            attributes = known.attributes || EXCLUDED.attributes,
-            updated_at = EXCLUDED.updated_at
-        WHERE ((EXCLUDED.first_name <> '' AND EXCLUDED.first_name <> known.first_name)
-                OR (EXCLUDED.last_name <> '' AND EXCLUDED.last_name <> known.last_name)
-                OR NOT known.attributes @> EXCLUDED.attributes)
-            AND octet_length(CAST(known.attributes || EXCLUDED.attributes AS text)) <= :max_bytes
-            AND (SELECT count(*) FROM jsonb_object_keys(known.attributes || EXCLUDED.attributes)) <= :max_attributes
-        RETURNING xmax = 0 AS is_new
-    )
-    SELECT count(*) FILTER (WHERE is_new) AS created, count(*) FILTER (WHERE NOT is_new) AS updated FROM stored
-    """  # noqa: S608
-)
-_ADD_NEW = sa.text(
-    f"""
-    WITH stored AS ({_INSERT} ON CONFLICT (organisation_id, email) DO NOTHING RETURNING id)
-    SELECT count(*) AS created, 0 AS updated FROM stored
-    """  # noqa: S608
-)
-# Asked after one of the above, whose locks hold: what is not stored then did not fit.
-_REFUSED = sa.text(
-    f"""
-    SELECT given.email
-    {_ROWS}
-    LEFT JOIN contacts AS known ON known.organisation_id = :organisation_id AND known.email = given.email
-    WHERE known.id IS NULL OR (:upserts AND NOT known.attributes @> CAST(given.attributes AS jsonb))
-    """
-)
-# Nobody is put back on a list that they have left.
-_SUBSCRIBE = sa.text(
-    """
-    INSERT INTO subscriptions (list_id, contact_id, organisation_id, status, changed_at)
-    SELECT CAST(:list_id AS uuid), member.id, member.organisation_id, 'subscribed', CAST(:now AS timestamptz)
-    FROM (
-        SELECT id, organisation_id FROM contacts
-        WHERE organisation_id = :organisation_id AND email = ANY (CAST(:emails AS text[]))
-        ORDER BY id FOR KEY SHARE
-    ) AS member
-    ON CONFLICT DO NOTHING
-    """
 )
 
 
@@ -115,7 +49,9 @@ class SqlImports:
                 **values,
                 mode=job.mode,
                 status=job.status,
+                kind=form.kind,
                 encoding=form.encoding,
+                mapping=dict(form.mapping),
                 delimiter=form.delimiter,
                 columns=list(form.columns),
                 lease_until=sa.func.now() + _UPLOAD_ALIVE,
@@ -233,33 +169,7 @@ class SqlImports:
 
     async def take_in(self, job: Import, chunk: ChunkOfRows, now: datetime) -> TakenIn:
         """Store a chunk's contacts and subscriptions, set by set."""
-        rows = list(chunk.contacts.values())
-        if not rows:
-            return TakenIn(created=0, updated=0, unchanged=0)
-        values = {
-            "organisation_id": job.organisation_id,
-            "now": now,
-            "ids": [new_id() for _ in rows],
-            "emails": [row.email for row in rows],
-            "first_names": [row.first_name for row in rows],
-            "last_names": [row.last_name for row in rows],
-            "attributes": [json.dumps(row.attributes) for row in rows],
-            "max_bytes": MAX_ATTRIBUTES_BYTES,
-            "max_attributes": MAX_ATTRIBUTES,
-        }
-        upserts = job.mode is ImportMode.UPSERT
-        counts = (await self._connection.execute(_UPSERT if upserts else _ADD_NEW, values)).one()
-        refused = frozenset(await self._connection.scalars(_REFUSED, {**values, "upserts": upserts}))
-        if job.list_id is not None:
-            values["list_id"] = job.list_id
-            values["emails"] = [row.email for row in rows if row.email not in refused]
-            await self._connection.execute(_SUBSCRIBE, values)
-        return TakenIn(
-            created=counts.created,
-            updated=counts.updated,
-            unchanged=len(rows) - counts.created - counts.updated - len(refused),
-            refused=refused,
-        )
+        return await take_in(self._connection, job, list(chunk.contacts.values()), now)
 
     async def save_progress(self, job: Import, rejected: Sequence[RejectedRow]) -> None:
         """Store counters, position and rejected rows."""
@@ -285,6 +195,7 @@ class SqlImports:
             updated=job.updated,
             unchanged=job.unchanged,
             rejected=job.rejected,
+            lifted=job.lifted,
             fruitless_leases=0,
         )
         await self._connection.execute(change)
@@ -362,6 +273,6 @@ def _import(row: sa.Row[Any]) -> Import:
         **{name: getattr(row, name) for name in _PLAIN},
         mode=ImportMode(row.mode),
         status=ImportStatus(row.status),
-        format=FileFormat(row.encoding, row.delimiter, tuple(row.columns)),
+        format=FileFormat(FileKind(row.kind), row.encoding, row.delimiter, tuple(row.columns), row.mapping),
         failure=failure,
     )

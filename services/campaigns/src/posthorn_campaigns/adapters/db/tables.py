@@ -95,12 +95,16 @@ imports = sa.Table(
     sa.Column("list_id", sa.Uuid),
     sa.Column("mode", sa.Text, nullable=False),
     sa.Column("status", sa.Text, nullable=False),
+    # Why those who have unsubscribed or bounced may be brought back; null: they may not.
+    sa.Column("lift_reason", sa.Text),
+    sa.Column("kind", sa.Text, nullable=False),
     sa.Column("encoding", sa.Text, nullable=False),
     sa.Column("delimiter", sa.Text, nullable=False),
     sa.Column("columns", sa.ARRAY(sa.Text), nullable=False),
+    sa.Column("mapping", JSONB, nullable=False),
     *(
         sa.Column(name, sa.BigInteger, nullable=False, server_default="0")
-        for name in ("bytes_total", "bytes_read", "rows_read", "created", "updated", "unchanged", "rejected")
+        for name in ("bytes_total", "bytes_read", "rows_read", "created", "updated", "unchanged", "rejected", "lifted")
     ),
     sa.Column("failure_code", sa.Text),
     sa.Column("failure_message", sa.Text),
@@ -114,6 +118,7 @@ imports = sa.Table(
     sa.CheckConstraint(
         "status IN ('uploading', 'pending', 'running', 'completed', 'failed', 'cancelled')", name="status"
     ),
+    sa.CheckConstraint("kind IN ('csv', 'ndjson')", name="kind"),
     sa.Index(None, "organisation_id", "id"),
     sa.Index("ix_imports_open", "status", postgresql_where=sa.text("status IN ('uploading', 'pending', 'running')")),
 )

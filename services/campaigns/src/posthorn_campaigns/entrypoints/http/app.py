@@ -11,6 +11,7 @@ from posthorn_campaigns.entrypoints.http.routes import (
     campaign_actions,
     campaigns,
     contacts,
+    import_errors,
     imports,
     internal,
     lists,
@@ -25,6 +26,7 @@ _STATUSES: dict[type[Exception], int] = {
     errors.Conflict: 409,
     errors.TooLarge: 413,
     errors.Invalid: 422,
+    errors.TooManyStreams: 503,
 }
 
 
@@ -35,6 +37,7 @@ def build_app(container: Container | None, *, business_routes: bool = True) -> F
         attributes.router,
         lists.router,
         imports.router,
+        import_errors.router,
         templates.router,
         campaigns.router,
         campaign_actions.router,

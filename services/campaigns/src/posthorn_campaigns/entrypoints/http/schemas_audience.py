@@ -1,4 +1,4 @@
-"""Bodies of requests and answers about contacts, lists and imports."""
+"""Bodies of requests and answers about contacts and lists."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from posthorn_campaigns.app.managing_contacts import ContactOnLists
 from posthorn_campaigns.app.managing_lists import CountedList
 from posthorn_campaigns.domain.audience import ContactStatus, language_tag
 from posthorn_campaigns.domain.csv_rows import MAX_NAME_CHARACTERS
-from posthorn_campaigns.domain.imports import Import, ImportMode, ImportStatus
 from posthorn_common.http.fields import EmailAddress, RequestModel, SingleLine, is_single_line
 
 
@@ -172,57 +171,3 @@ class ListAnswer(BaseModel):
             contact_count=found.contact_count,
             created_at=contact_list.created_at,
         )
-
-
-class ImportAnswer(Answer):
-    id: UUID
-    status: ImportStatus
-    list_id: UUID | None
-    mode: ImportMode
-    encoding: str
-    delimiter: str
-    columns: list[str] = Field(description="The columns of the file; those without a name are left out.")
-    bytes_total: int = Field(description="Size of the file as it is stored: UTF-16 and UTF-32 are stored as UTF-8.")
-    bytes_read: int = Field(description="How far the import has come.")
-    rows_read: int = Field(description="created + updated + unchanged + rejected")
-    created: int
-    updated: int
-    unchanged: int = Field(description="Rows that said nothing new, or an address again within the same few rows.")
-    rejected: int = Field(description="Rows that were not imported; `/errors` tells why.")
-    error_code: str | None = Field(description="Why the import as a whole failed, for programs.")
-    error: str | None = Field(description="Why the import as a whole failed.")
-    created_at: AwareDatetime
-    started_at: AwareDatetime | None
-    finished_at: AwareDatetime | None
-
-    @classmethod
-    def of(cls, job: Import) -> Self:
-        """Return the answer for an import."""
-        return cls(
-            id=job.id,
-            status=job.status,
-            list_id=job.list_id,
-            mode=job.mode,
-            encoding=job.format.encoding,
-            delimiter=job.format.delimiter,
-            columns=[name for name in job.format.columns if name],
-            bytes_total=job.bytes_total,
-            bytes_read=job.bytes_read,
-            rows_read=job.rows_read,
-            created=job.created,
-            updated=job.updated,
-            unchanged=job.unchanged,
-            rejected=job.rejected,
-            error_code=job.failure.code if job.failure else None,
-            error=job.failure.message if job.failure else None,
-            created_at=job.created_at,
-            started_at=job.started_at,
-            finished_at=job.finished_at,
-        )
-
-
-class RejectedRowAnswer(Answer):
-    row: int = Field(description="Counted from 1, without the header and empty lines.")
-    column: str = Field(description="The column that is wrong; empty if it is the row as a whole.")
-    code: str = Field(examples=["invalid_email"])
-    message: str
