@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import random
+from collections import Counter
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -13,6 +17,7 @@ import pytest
 import pytest_asyncio
 import sqlalchemy as sa
 
+from posthorn_common.addresses import domain_of
 from posthorn_common.testing import TokenMint
 from posthorn_contracts.mailer.internal_v1 import TransactionalMessage
 from posthorn_contracts.mailer.v1 import SendImpeded
@@ -49,7 +54,15 @@ async def http(office: Office, mint: TokenMint) -> AsyncGenerator[httpx.AsyncCli
 
 
 def plan(today: date, first_day: int, **changes: Any) -> dict[str, Any]:
-    return {"starts_on": today.isoformat(), "first_day": first_day, "growth": 2.0, "until": 10_000, **changes}
+    fixed = {"starts_on": today.isoformat(), "growth": 2.0, "until": 10_000, "first_day_per_domain": None}
+    return {**fixed, "first_day": first_day, **changes}
+
+
+def people(**domains: int) -> list[Any]:
+    """Return so many members of each domain `<name>.example`, mixed."""
+    mixed = [one for name, count in domains.items() for one in members(count, domain=f"{name}.example")]
+    random.Random(7).shuffle(mixed)
+    return mixed
 
 
 async def used(office: Office) -> int:
@@ -74,16 +87,12 @@ async def test_a_campaign_stops_at_the_days_limit_and_goes_on_the_next_day(
     # The next day, as another process sees it.
     earlier = plan(today - timedelta(days=1), 25)
     await office.execute("UPDATE relay_days SET day = day - 1")
-    await office.execute("UPDATE relays SET warm_up = CAST(:plan AS jsonb), version = 2", plan=_json(earlier))
+    await office.execute("UPDATE relays SET warm_up = CAST(:plan AS jsonb), version = 2", plan=json.dumps(earlier))
     await office.execute("UPDATE batches SET not_before = NULL")
     office.container.relays._kept.clear()  # type: ignore[attr-defined]
     await office.send_all()
     assert await office.counts(campaign_id) == {"sent": 60}
     assert len(smtp_server.messages) == 60
-
-
-def _json(values: dict[str, Any]) -> str:
-    return str(values).replace("'", '"')
 
 
 async def test_workers_that_race_for_the_last_messages_never_send_more(
@@ -99,6 +108,68 @@ async def test_workers_that_race_for_the_last_messages_never_send_more(
     await last.send_all_due()
     assert await office.counts(campaign_id) == {"sent": 53, "pending": 67}
     assert await used(office) == 53
+
+
+async def test_no_domain_gets_more_than_its_part_of_the_day_and_others_are_not_held_up(
+    office: Office, http: httpx.AsyncClient, smtp_server: Any, today: date
+) -> None:
+    warm_up = plan(today, 60, first_day_per_domain=10)
+    campaign_id = await office.plan(people(much=40, some=12, few=5), port=smtp_server.port, relay={"warm_up": warm_up})
+    for _ in range(3):
+        await office.send_all()
+        await office.execute("UPDATE batches SET not_before = NULL")
+    assert Counter(domain_of(one.envelope_to[0]) for one in smtp_server.messages) == {
+        "much.example": 10, "some.example": 10, "few.example": 5,
+    }  # fmt: skip
+    assert await office.counts(campaign_id) == {"sent": 25, "pending": 32}
+    assert await used(office) == 25
+    assert (await office.events(SendImpeded))[0].data.reason == (
+        "The relay main has sent what its warm-up plan allows today to some recipient domains."
+    )
+    relay_id = (await http.get("/v1/relays")).json()["items"][0]["id"]
+    shown = (await http.get(f"/v1/relays/{relay_id}/warm-up")).json()
+    assert shown["limit_per_domain"] == 10
+    assert {one["name"]: one["used"] for one in shown["domains"]} == {
+        "much.example": 10, "some.example": 10, "few.example": 5,
+    }  # fmt: skip
+    # The next day each gets twice as many.
+    await office.execute("UPDATE relay_domain_days SET day = day - 1")
+    await office.execute("UPDATE relay_days SET day = day - 1")
+    earlier = {**warm_up, "starts_on": (today - timedelta(days=1)).isoformat()}
+    await office.execute("UPDATE relays SET warm_up = CAST(:plan AS jsonb), version = 2", plan=json.dumps(earlier))
+    office.container.relays._kept.clear()  # type: ignore[attr-defined]
+    worker, _gate = office.worker()
+    await worker.send_all_due()
+    assert Counter(domain_of(one.envelope_to[0]) for one in smtp_server.messages) == {
+        "much.example": 30, "some.example": 12, "few.example": 5,
+    }  # fmt: skip
+
+
+async def test_workers_that_race_for_a_domain_never_send_it_more(office: Office, smtp_server: Any, today: date) -> None:
+    warm_up = plan(today, 100, first_day_per_domain=17)
+    await office.plan(people(much=30, some=30), port=smtp_server.port, relay={"warm_up": warm_up})
+    workers = [office.worker()[0] for _ in range(4)]
+    for _ in range(2):
+        await asyncio.gather(*(worker.send_all_due() for worker in workers))
+        await office.execute("UPDATE batches SET not_before = NULL")
+    sent = Counter(domain_of(one.envelope_to[0]) for one in smtp_server.messages)
+    assert sent == {"much.example": 17, "some.example": 17}
+
+
+async def test_a_plan_that_became_smaller_gives_a_domain_nothing_more(office: Office, today: date) -> None:
+    relay = await a_relay(office, today, 100)
+    days = SqlWarmUpDays(office.container.engine)
+    wide = replace(relay, warm_up=replace(relay.warm_up, first_day_per_domain=50))
+    assert (await days.reserve_by_domain(wide, {"a.example": 40, "b.example": 60})).counts == {
+        "a.example": 40, "b.example": 50,
+    }  # fmt: skip
+    small = replace(relay, warm_up=replace(relay.warm_up, first_day_per_domain=20))
+    assert (await days.reserve_by_domain(small, {"a.example": 5, "c.example": 5})).counts == {
+        "a.example": 0, "c.example": 5,
+    }  # fmt: skip
+    assert (await days.reserve_by_domain(wide, {"a.example": 30})).counts == {"a.example": 10}
+    free = replace(relay, warm_up=replace(relay.warm_up, starts_on=today - timedelta(days=190)))
+    assert (await days.reserve_by_domain(free, {"a.example": 1000})).counts == {"a.example": 1000}
 
 
 async def test_processes_that_reserve_at_once_get_no_more_than_there_is(office: Office, today: date) -> None:
@@ -207,7 +278,10 @@ async def test_a_plan_is_set_shown_and_ended_through_the_api(
     await office.container.planning.plan_send(campaign_id)
     await office.send_all()
     shown = (await http.get(f"{path}/warm-up")).json()
-    assert shown == {"plan": plan(today, 20), "day": today.isoformat(), "limit": 20, "used": 20, "left": 0}
+    assert shown == {
+        "plan": plan(today, 20), "day": today.isoformat(), "limit": 20, "used": 20, "left": 0,
+        "limit_per_domain": None, "domains": [],
+    }  # fmt: skip
     tomorrow = plan(today + timedelta(days=1), 20)
     await http.patch(path, json={"warm_up": tomorrow})
     assert (await http.get(f"{path}/warm-up")).json()["limit"] == 0
@@ -216,6 +290,7 @@ async def test_a_plan_is_set_shown_and_ended_through_the_api(
     assert ended.json()["warm_up"] is None
     assert (await http.get(f"{path}/warm-up")).json() == {
         "plan": None, "day": today.isoformat(), "limit": None, "used": 20, "left": None,
+        "limit_per_domain": None, "domains": [],
     }  # fmt: skip
     await office.execute("UPDATE batches SET not_before = NULL")
     office.container.relays._kept.clear()  # type: ignore[attr-defined]
@@ -232,7 +307,7 @@ async def test_a_plan_is_set_shown_and_ended_through_the_api(
 @pytest.mark.parametrize(
     "change",
     [{"growth": 1.05}, {"growth": 3.5}, {"first_day": 0}, {"until": 20}, {"until": 10_000_001}, {"starts_on": "soon"},
-     {"more": 1}],
+     {"first_day_per_domain": 21}, {"more": 1}],
 )  # fmt: skip
 async def test_a_plan_that_makes_no_sense_is_refused(
     http: httpx.AsyncClient, today: date, change: dict[str, Any]

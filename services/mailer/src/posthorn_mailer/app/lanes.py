@@ -47,6 +47,7 @@ log = structlog.get_logger(__name__)
 
 _ATTEMPT_ID_BITS = 62
 _PACED_TURN_SECONDS = 2.0
+_SOON_SECONDS = 60.0
 _FIRST_DATABASE_PAUSE_SECONDS = 0.2
 _LONGEST_DATABASE_PAUSE_SECONDS = 5.0
 _UNABLE_SECONDS = 30.0
@@ -89,7 +90,7 @@ class Lane:
         self._suppressions: list[NewSuppression] = []
         self._wake = asyncio.Event()
         self._loop: asyncio.Task[None] | None = None
-        self._pace = Pace(relay, parts.pace)
+        self._pace = Pace(relay, parts.warm_ups, parts.pace)
         self._limited_until = 0.0
 
     async def send(self, held: HeldBatch, relay: Relay) -> None:
@@ -352,10 +353,13 @@ class Lane:
                 continue
             closed = self._pace.seconds_closed(held)
             if closed is not None:
-                # Not at once: all batches of a campaign may be of this kind, and each costs more to lease than to hold.
-                held.turn_ends_at = min(held.turn_ends_at, now + _PACED_TURN_SECONDS)
+                # If that is soon, not at once: all batches of a campaign may be of this kind, and each costs more to
+                # lease than to hold.
+                kept = _PACED_TURN_SECONDS if closed < _SOON_SECONDS else 0.0
+                held.turn_ends_at = min(held.turn_ends_at, now + kept)
             if now >= held.turn_ends_at:
                 held.resume_in_seconds = closed or 0.0
+                held.outage = held.outage if closed is None else self._pace.day_notice(held)
                 held.halt_for(Halt.TURN_OVER if closed is None else Halt.PACED)
 
     def _release(self) -> None:

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from posthorn_common.clock import Clock, new_id
 from posthorn_mailer.app.ports_records import NewRecords, RelayHosts, RelayProbe, Vault
-from posthorn_mailer.app.ports_warm_up import WarmUpDays
+from posthorn_mailer.app.ports_warm_up import DomainToday, WarmUpDays
 from posthorn_mailer.domain.errors import DefaultRelayNeeded, PasswordNeeded, RelayInUse
 from posthorn_mailer.domain.relays import Relay, TlsMode, password_purpose
 from posthorn_mailer.domain.replies import Attempt, Stage
@@ -43,6 +43,8 @@ class WarmUpToday:
     day: date
     limit: int | None
     used: int
+    limit_per_domain: int | None
+    domains: list[DomainToday]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,7 @@ class ProbeResult:
     attempt: Attempt
 
 
+_DOMAINS_SHOWN = 100
 _WHERE_THE_PASSWORD_GOES = ("host", "port", "tls", "verify_certificate")
 
 
@@ -159,7 +162,9 @@ class ManagingRelays:
         relay = await self.get(organisation_id, relay_id)
         today = await self._days.used_today(relay)
         limit = None if relay.warm_up is None else relay.warm_up.limit_on(today.day)
-        return WarmUpToday(relay.warm_up, today.day, limit, today.used)
+        per_domain = None if relay.warm_up is None else relay.warm_up.limit_per_domain_on(today.day)
+        domains = [] if per_domain is None else await self._days.domains_today(relay, _DOMAINS_SHOWN)
+        return WarmUpToday(relay.warm_up, today.day, limit, today.used, per_domain, domains)
 
     async def test(self, organisation_id: UUID, relay_id: UUID) -> ProbeResult:
         """Connect to the relay, encrypt and sign in; nothing is sent. Raises RelayNotFound."""

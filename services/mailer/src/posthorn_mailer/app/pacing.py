@@ -18,6 +18,7 @@ from posthorn_mailer.app.held_batches import HeldBatch
 from posthorn_mailer.app.ports_content import Recipient
 from posthorn_mailer.app.ports_pace import LimitsSource, Operators, Share, SharedPace
 from posthorn_mailer.app.ports_transport import MailTransport
+from posthorn_mailer.app.warm_ups import WarmUps
 from posthorn_mailer.domain.limits import (
     ALL_OF_RELAY,
     NO_LIMITS,
@@ -69,8 +70,9 @@ class _Slowed(NamedTuple):
 class Pace:
     """Chooses who is next. What is not limited costs nothing: no lookup, no question to anybody."""
 
-    def __init__(self, relay: Relay, parts: PaceParts) -> None:
+    def __init__(self, relay: Relay, warm_ups: WarmUps, parts: PaceParts) -> None:
         self.relay = relay
+        self._warm_ups = warm_ups
         self._parts = parts
         self._limits = NO_LIMITS
         self._share = Share(0, 1, {})
@@ -125,7 +127,7 @@ class Pace:
         # Whoever is refused blocks a bucket, so that others are looked at next.
         chosen: list[Candidate] = []
         while not chosen and (candidates := self._candidates(held_batches, free)):
-            chosen = await self._granted(candidates)
+            chosen = await self._within_day(await self._granted(candidates))
         _put_served_last(held_batches, in_turn, chosen)
         return chosen
 
@@ -145,6 +147,27 @@ class Pace:
             if grant.refused_by is not None:
                 self._blocked[grant.refused_by] = time.monotonic() + grant.seconds
         return chosen
+
+    async def _within_day(self, chosen: list[Candidate]) -> list[Candidate]:
+        """Return those whose domains the relay's warm-up plan still allows mail to today; put the others back."""
+        if not self._is_warmed_by_domain or not chosen:
+            return chosen
+        together: dict[str, list[Candidate]] = {}
+        for candidate in chosen:
+            group = candidate.group or self._group(candidate.recipient)
+            together.setdefault(group, []).append(candidate)
+        wanted = {group: len(alike) for group, alike in together.items()}
+        allowed, seconds = await self._warm_ups.take_by_domain(self.relay, wanted)
+        within: list[Candidate] = []
+        for group, alike in together.items():
+            count = allowed.get(group, 0)
+            # Some may have been halted while the database was asked.
+            within += [one for one in alike[:count] if one.held.halt is None]
+            for one in reversed(alike[count:]):
+                one.held.put_back(one.recipient, one.group)
+            if count < len(alike):
+                self._blocked[_day_of(group)] = time.monotonic() + seconds
+        return within
 
     def took_off(self, group: str | None) -> None:
         """Note that a message is under way."""
@@ -175,8 +198,15 @@ class Pace:
         if held.waiting or not held.set_aside:
             return None
         now = time.monotonic()
-        keys = ([bucket.key for bucket in self._group_buckets(group)] for group in held.set_aside)
-        return min(max((self._blocked.get(key, now) for key in some), default=now) for some in keys) - now
+        ends = (max(self._blocked.get(key, now) for key in self._group_keys(group)) for group in held.set_aside)
+        return min(ends) - now
+
+    def day_notice(self, held: HeldBatch) -> str | None:
+        """Return what to tell people of a batch that waits for the next day of the relay's warm-up plan; else None."""
+        now = time.monotonic()
+        if any(self._blocked.get(_day_of(group), now) > now for group in held.set_aside):
+            return self._warm_ups.notice_of_domains(self.relay)
+        return None
 
     def pause(self) -> float | None:
         """Return when to look again although nothing has happened, in seconds; None: no need to."""
@@ -203,7 +233,11 @@ class Pace:
 
     @property
     def _by_domain(self) -> bool:
-        return bool(self._limits.domains) or bool(self._slowed.keys() - {ALL_OF_RELAY})
+        return bool(self._limits.domains) or bool(self._slowed.keys() - {ALL_OF_RELAY}) or self._is_warmed_by_domain
+
+    @property
+    def _is_warmed_by_domain(self) -> bool:
+        return self.relay.warm_up is not None and self.relay.warm_up.first_day_per_domain is not None
 
     def _candidates(self, held_batches: deque[HeldBatch], free: int) -> list[Candidate]:
         found: list[Candidate] = []
@@ -231,7 +265,7 @@ class Pace:
                 return self._planned(held, held.take_aside(group), group, buckets, planned)
         while held.waiting:
             recipient = held.waiting.popleft()
-            group = self._parts.operators.group(domain_of(recipient.email))
+            group = self._group(recipient)
             if self._is_open(group, planned):
                 return self._planned(held, recipient, group, buckets, planned)
             held.set_aside.setdefault(group, deque()).append(recipient)
@@ -265,13 +299,21 @@ class Pace:
         now = time.monotonic()
         return any(self._blocked.get(bucket.key, now) > now for bucket in buckets)
 
+    def _group(self, recipient: Recipient) -> str:
+        return self._parts.operators.group(domain_of(recipient.email))
+
     def _is_open(self, group: str, planned: Counter[str]) -> bool:
         rule = self._limits.domains.get(group)
         if rule is not None and rule.max_connections is not None:
             part = max(rule.max_connections // self._share.workers, 1)
             if self._in_flight[group] + planned[group] >= part:
                 return False
-        return not self._is_blocked(self._group_buckets(group))
+        now = time.monotonic()
+        return all(self._blocked.get(key, 0.0) <= now for key in self._group_keys(group))
+
+    def _group_keys(self, group: str) -> list[str]:
+        """Return what may be closed for a group: its buckets, and its day."""
+        return [_day_of(group), *(bucket.key for bucket in self._group_buckets(group))]
 
     def _merge_slowed(self) -> None:
         now = time.monotonic()
@@ -295,6 +337,10 @@ class Pace:
             if not is_transient(error):
                 raise
             log.warning("limits_not_refreshed", relay_id=str(self.relay.id), error=type(error).__name__)
+
+
+def _day_of(group: str) -> str:
+    return f"day:{group}"
 
 
 def _put_served_last(held_batches: deque[HeldBatch], in_turn: Sequence[HeldBatch], chosen: Sequence[Candidate]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import Protocol
@@ -26,6 +27,22 @@ class UsedToday:
     used: int
 
 
+@dataclass(frozen=True, slots=True)
+class ReservedByDomain:
+    """Parts of what recipient groups get on a day. `seconds_left` is until that day ends, by the database's clock."""
+
+    counts: Mapping[str, int]
+    seconds_left: float
+
+
+@dataclass(frozen=True, slots=True)
+class DomainToday:
+    """What was sent today to a recipient domain, or to all domains of one operator."""
+
+    name: str
+    used: int
+
+
 class WarmUpDays(Protocol):
     """The days of relays with a warm-up plan, durably, for all workers."""
 
@@ -37,4 +54,11 @@ class WarmUpDays(Protocol):
         """Return what was reserved on this day and not used."""
         ...
 
+    async def reserve_by_domain(self, relay: Relay, wanted: Mapping[str, int]) -> ReservedByDomain:
+        """Reserve what is left of today for each recipient group, at most what is wanted; all where today is free."""
+        ...
+
     async def used_today(self, relay: Relay) -> UsedToday: ...
+    async def domains_today(self, relay: Relay, limit: int) -> list[DomainToday]:
+        """Return the recipient groups that got most today."""
+        ...

@@ -6,6 +6,7 @@ A process that dies loses what it had reserved: then less is sent that day, neve
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from uuid import UUID
@@ -73,6 +74,11 @@ class WarmUps:
         """Return what to tell people of a relay whose day is used up."""
         return f"The relay {relay.name} has sent what its warm-up plan allows today."
 
+    @staticmethod
+    def notice_of_domains(relay: Relay) -> str:
+        """Return what to tell people of a relay whose day is used up for some recipients."""
+        return f"The relay {relay.name} has sent what its warm-up plan allows today to some recipient domains."
+
     def used_up_for(self, relay: Relay) -> float:
         """Return for how long nothing may be sent, as what the plan allows today is used up; 0 if something may."""
         return max(self._of(relay).used_up_until - time.monotonic(), 0.0) if relay.warm_up else 0.0
@@ -80,6 +86,20 @@ class WarmUps:
     def put_back(self, relay: Relay, count: int) -> None:
         """Note that so many messages that were taken have not been sent."""
         self._of(relay).left += count
+
+    async def take_by_domain(self, relay: Relay, wanted: Mapping[str, int]) -> tuple[Mapping[str, int], float]:
+        """Return how many messages may go to each recipient group; also in how many seconds others are worth asking.
+
+        What is then not sent has used its place nevertheless.
+        """
+        try:
+            reserved = await self._days.reserve_by_domain(relay, wanted)
+        except Exception as error:
+            if not is_transient(error):
+                raise
+            log.warning("warm_up_not_counted", relay_id=str(relay.id), error=type(error).__name__)
+            return {}, _DATABASE_PAUSE_SECONDS
+        return reserved.counts, min(reserved.seconds_left, _LONGEST_LOOK_SECONDS)
 
     async def give_back(self, relay: Relay) -> None:
         """Let other processes use what this one has reserved."""

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from posthorn_common.secretbox import SecretBox
-from posthorn_mailer.adapters.db.tables import messages, relay_days, relays, sends
+from posthorn_mailer.adapters.db.tables import messages, relay_days, relay_domain_days, relays, sends
 from posthorn_mailer.adapters.db.warm_up_days import count_message
 from posthorn_mailer.domain.errors import RelayNotFound
 from posthorn_mailer.domain.relays import Relay, TlsMode, password_purpose
@@ -97,11 +97,10 @@ class SqlRelays:
         """Keep the row for what refers to it, without its password."""
         gone = {"deleted_at": at, "updated_at": at, "is_default": False, "sealed_password": None}
         await self._change(organisation_id, relay_id, gone)
-        await self._connection.execute(
-            sa.delete(relay_days).where(
-                relay_days.c.organisation_id == organisation_id, relay_days.c.relay_id == relay_id
+        for days in (relay_days, relay_domain_days):
+            await self._connection.execute(
+                sa.delete(days).where(days.c.organisation_id == organisation_id, days.c.relay_id == relay_id)
             )
-        )
 
     async def count_message(self, relay: Relay) -> None:
         """Count a message among those of today."""

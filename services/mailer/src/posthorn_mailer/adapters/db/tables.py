@@ -176,6 +176,17 @@ relay_days = sa.Table(
     sa.Column("used", sa.Integer, nullable=False),
 )
 
+# The same by recipient domain, or by operator of several, where the plan has a limit for these.
+relay_domain_days = sa.Table(
+    "relay_domain_days",
+    metadata,
+    sa.Column("relay_id", sa.ForeignKey(relays.c.id), primary_key=True),
+    sa.Column("day", sa.Date, primary_key=True),
+    sa.Column("recipient_group", sa.Text, primary_key=True),
+    sa.Column("organisation_id", sa.Uuid, nullable=False),
+    sa.Column("used", sa.Integer, nullable=False),
+)
+
 # Nobody in one of the next two tables is mailed: whoever opens a delivery asks both in the same statement, by address
 # (`suppressions`) and by contact (`suppressed_contacts`).
 suppressions = sa.Table(

@@ -97,11 +97,19 @@ class WarmUpPlan(RequestModel):
     first_day: Messages = Field(examples=[50])
     growth: float = Field(ge=MIN_GROWTH, le=MAX_GROWTH, examples=[1.5])
     until: Messages = Field(examples=[100_000])
+    first_day_per_domain: Messages | None = Field(
+        default=None,
+        description="The most for each recipient domain, or for all domains of one operator (`google`, `microsoft`) "
+        "together, out of the first day's messages; it grows alike. null: no such limit.",
+        examples=[20],
+    )
 
     @model_validator(mode="after")
     def _must_grow(self) -> WarmUpPlan:
         if self.until <= self.first_day:
             raise PydanticCustomError("no_growth", "until must be more than first_day")
+        if self.first_day_per_domain is not None and self.first_day_per_domain > self.first_day:
+            raise PydanticCustomError("no_part", "first_day_per_domain must not be more than first_day")
         return self
 
     def to_domain(self) -> WarmUp:
@@ -201,6 +209,13 @@ class RelayAnswer(BaseModel):
         return cls(**fields, health=RelayHealthAnswer.of(health), warm_up=_plan(relay.warm_up))
 
 
+class DomainTodayAnswer(BaseModel):
+    """What a recipient domain, or all domains of an operator, got today."""
+
+    name: str = Field(examples=["google"])
+    used: int
+
+
 class WarmUpAnswer(BaseModel):
     """How far a relay's warm-up is."""
 
@@ -212,6 +227,13 @@ class WarmUpAnswer(BaseModel):
         "without a plan."
     )
     left: int | None = Field(description="What is left of the limit.")
+    limit_per_domain: int | None = Field(
+        description="Messages of campaigns that each recipient domain or operator may get today; null: no limit."
+    )
+    domains: list[DomainTodayAnswer] = Field(
+        description="The hundred domains and operators that got most today, without single messages. Empty without a "
+        "limit for them."
+    )
 
 
 class RelayTestAnswer(BaseModel):
@@ -266,7 +288,15 @@ async def get_relay_warm_up(relay_id: UUID, caller: Reader, services: Services) 
     """Return what a relay's warm-up plan allows today, and what of that is used."""
     today = await services.managing_relays.warm_up(caller.organisation_id, relay_id)
     left = None if today.limit is None else max(today.limit - today.used, 0)
-    return WarmUpAnswer(plan=_plan(today.plan), day=today.day, limit=today.limit, used=today.used, left=left)
+    return WarmUpAnswer(
+        plan=_plan(today.plan),
+        day=today.day,
+        limit=today.limit,
+        used=today.used,
+        left=left,
+        limit_per_domain=today.limit_per_domain,
+        domains=[DomainTodayAnswer(name=one.name, used=one.used) for one in today.domains],
+    )
 
 
 @router.post("/v1/relays/{relay_id}/actions/test", operation_id="test_relay", responses=responses(401, 403, 404))
