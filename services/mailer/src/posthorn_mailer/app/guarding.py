@@ -15,8 +15,6 @@ from posthorn_mailer.domain.sends import SendStatus
 
 log = structlog.get_logger(__name__)
 
-_AT_A_TIME = 500
-
 
 class GuardingSends:
     """The use case of the guards."""
@@ -29,7 +27,7 @@ class GuardingSends:
     async def check_all(self) -> None:
         """Look at every campaign that is being sent."""
         async with self._new_unit_of_work() as uow:
-            running = await uow.sends.running(_AT_A_TIME)
+            running = await uow.sends.running()
         for send_id in running:
             await self.check(send_id)
 

@@ -129,8 +129,8 @@ class Sends(Protocol):
         """Pause a send because of what it comes to; `armed_at` finished deliveries arm the guard again."""
         ...
 
-    async def running(self, limit: int) -> list[UUID]:
-        """Return sends that are being sent."""
+    async def running(self) -> list[UUID]:
+        """Return all sends that are being sent."""
         ...
 
     async def mark_drained(self, send_id: UUID) -> None: ...

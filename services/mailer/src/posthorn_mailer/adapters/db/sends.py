@@ -164,13 +164,12 @@ class SqlSends:
         """Pause a send because of what it comes to."""
         await self._update(send_id, status=SendStatus.PAUSED, guard_reason=reason, guard_armed_at=armed_at)
 
-    async def running(self, limit: int) -> list[UUID]:
-        """Return sends that are being sent."""
+    async def running(self) -> list[UUID]:
+        """Return all sends that are being sent."""
         return await self._ids(
             sends.c.drained_at.is_(None),
             sends.c.started_at.is_not(None),
             sends.c.status == SendStatus.SENDING,
-            limit=limit,
         )
 
     async def mark_drained(self, send_id: UUID) -> None:
@@ -225,7 +224,7 @@ class SqlSends:
         )
         return [_send(row) for row in await self._connection.execute(query)]
 
-    async def _ids(self, *conditions: sa.ColumnElement[bool], limit: int) -> list[UUID]:
+    async def _ids(self, *conditions: sa.ColumnElement[bool], limit: int | None = None) -> list[UUID]:
         query = sa.select(sends.c.id).where(*conditions).order_by(sends.c.id).limit(limit)
         return list((await self._connection.execute(query)).scalars())
 
