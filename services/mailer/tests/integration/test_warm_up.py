@@ -99,12 +99,14 @@ async def test_workers_that_race_for_the_last_messages_never_send_more(
     office: Office, smtp_server: Any, today: date
 ) -> None:
     campaign_id = await office.plan(members(120), port=smtp_server.port, relay={"warm_up": plan(today, 53)})
-    workers = [office.worker()[0] for _ in range(4)]
+    workers = [office.worker(lease_seconds=60.0)[0] for _ in range(4)]
     for _ in range(10):
         await asyncio.gather(*(worker.send_all_due() for worker in workers))
         await office.execute("UPDATE batches SET not_before = NULL")
         assert len(smtp_server.messages) <= 53
-    last, _gate = office.worker()  # what was given back meanwhile is found by who does not know that it was used up
+    last, _gate = office.worker(
+        lease_seconds=60.0
+    )  # what was given back meanwhile is found by who does not know that it was used up
     await last.send_all_due()
     assert await office.counts(campaign_id) == {"sent": 53, "pending": 67}
     assert await used(office) == 53
@@ -148,7 +150,7 @@ async def test_no_domain_gets_more_than_its_part_of_the_day_and_others_are_not_h
 async def test_workers_that_race_for_a_domain_never_send_it_more(office: Office, smtp_server: Any, today: date) -> None:
     warm_up = plan(today, 100, first_day_per_domain=17)
     await office.plan(people(much=30, some=30), port=smtp_server.port, relay={"warm_up": warm_up})
-    workers = [office.worker()[0] for _ in range(4)]
+    workers = [office.worker(lease_seconds=60.0)[0] for _ in range(4)]
     for _ in range(2):
         await asyncio.gather(*(worker.send_all_due() for worker in workers))
         await office.execute("UPDATE batches SET not_before = NULL")
