@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -16,16 +17,19 @@ from redis.backoff import NoBackoff
 from posthorn_common.clock import Clock, SystemClock
 from posthorn_common.http.client import InternalClient
 from posthorn_common.messaging import EventBus, connect
+from posthorn_common.secretbox import SecretBox
 from posthorn_common.settings import secret_bytes
 from posthorn_common.tokens import AccessTokenVerifier, HttpJwks, ServiceTokens
 from posthorn_gateway.adapters.auth_key_exchange import AuthKeyExchange
 from posthorn_gateway.adapters.auth_revocations import AuthRevocations
+from posthorn_gateway.adapters.redis_idempotency import RedisIdempotencyStore
 from posthorn_gateway.adapters.redis_rate_limiter import RedisRateLimiter
 from posthorn_gateway.adapters.redis_revocations import RedisRevocationStore
 from posthorn_gateway.adapters.upstreams import Upstreams, open_upstreams
 from posthorn_gateway.app.callers import Callers
 from posthorn_gateway.app.describing import Describing
 from posthorn_gateway.app.overseeing import Overseeing
+from posthorn_gateway.app.repeating import Repeating
 from posthorn_gateway.app.revocations import Revocations
 from posthorn_gateway.domain.routes import RoutingTable, Service
 from posthorn_gateway.settings import Settings
@@ -48,6 +52,7 @@ class Container:
     callers: Callers
     revocations: Revocations
     rate_limiter: RedisRateLimiter
+    repeating: Repeating
     describing: Describing
     overseeing: Overseeing
     closing: asyncio.Event
@@ -109,10 +114,18 @@ async def bootstrap(settings: Settings, clock: Clock | None = None) -> AsyncGene
             ),
             revocations=revocations,
             rate_limiter=RedisRateLimiter(client),
+            repeating=_repeating(client, settings),
             describing=Describing(upstreams, table, public_url=settings.public_base),
             overseeing=Overseeing(upstreams),
             closing=asyncio.Event(),
         )
+
+
+def _repeating(client: redis.Redis, settings: Settings) -> Repeating:
+    key = hashlib.sha256(b"posthorn gateway kept answers" + secret_bytes(settings.internal_secret)).digest()
+    lease_seconds = settings.idempotency_lease_seconds
+    store = RedisIdempotencyStore(client, SecretBox(key), lease_seconds=lease_seconds)
+    return Repeating(store, renew_seconds=lease_seconds / 3)
 
 
 def _addresses(settings: Settings) -> dict[Service, str]:

@@ -42,6 +42,12 @@ class Settings(ServiceSettings):
     api_key_cache_seconds: float = Field(
         default=30.0, ge=0, le=60, description="How long an exchanged API key is used before auth is asked again."
     )
+    idempotency_lease_seconds: float = Field(
+        default=15.0,
+        ge=0.1,
+        le=600,
+        description="Silence after which a gateway that holds an idempotency key is taken for dead.",
+    )
     revocation_poll_seconds: float = Field(
         default=3.0, ge=0.1, le=60, description="How often revoked sessions and API keys are read from Redis."
     )

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from posthorn_gateway.domain.openapi import merge
-from posthorn_gateway.domain.routes import RoutingTable, Service
+from posthorn_gateway.domain.routes import Entrance, RoutingTable, Service
 
 pytestmark = pytest.mark.contract
 TABLE = RoutingTable()
@@ -83,3 +83,22 @@ def test_every_reference_of_the_whole_document_leads_somewhere() -> None:
     assert references
     known = {f"#/components/{kind}/{name}" for kind, items in merged["components"].items() for name in items}
     assert references - known == set()
+
+
+def test_every_post_of_a_caller_documents_the_idempotency_key_and_nothing_else_does() -> None:
+    documents = {str(service): _document(service) for service in Service}
+    merged = merge(documents, info={}, servers=[], is_public=lambda _service, _path: True)
+    with_key = {
+        (method, path)
+        for path, item in merged["paths"].items()
+        for method, operation in item.items()
+        if {"$ref": "#/components/parameters/IdempotencyKey"} in operation.get("parameters", [])
+    }
+    posts = {
+        ("post", path)
+        for path, item in merged["paths"].items()
+        if (route := TABLE.find("POST", path)) is not None and route.entrance is Entrance.BEARER and "post" in item
+    }
+    assert posts
+    assert with_key == posts
+    assert all({"400", "409", "422"} <= set(merged["paths"][path]["post"]["responses"]) for _method, path in posts)

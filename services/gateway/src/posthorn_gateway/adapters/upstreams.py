@@ -76,8 +76,10 @@ class Upstreams:
             raise ServiceTimedOut(service) from error
         except aiohttp.ClientResponseError as error:
             raise InvalidAnswer(service) from error
-        except (aiohttp.ClientError, OSError) as error:
+        except aiohttp.ClientConnectorError as error:
             raise ServiceUnavailable(service) from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise ServiceUnavailable(service, may_have_acted=True) from error
 
     async def read(self, service: Service, path: str) -> Reading:
         """GET a document for the gateway itself. Raises ServiceUnavailable."""

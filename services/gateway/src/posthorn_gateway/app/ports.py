@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -64,6 +65,60 @@ class RateLimiter(Protocol):
 
     async def take(self, key: str, per_minute: int) -> Verdict | None:
         """Count one request of `key`. None if that cannot be known now: then it passes."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class KeptAnswer:
+    """An answer as it is given again."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+
+
+class KeyState(StrEnum):
+    """What is known of an idempotency key."""
+
+    OURS = "ours"  # it was free, and is now held by whoever asked
+    RUNNING = "running"  # another request holds it and is at work
+    INTERRUPTED = "interrupted"  # another request held it and has not been heard of since
+    DONE = "done"  # carried out
+
+
+@dataclass(frozen=True, slots=True)
+class KnownKey:
+    """A key as it was found. Once DONE it has the digest of the body, and the answer unless that was too large."""
+
+    state: KeyState
+    fingerprint: bytes = b""
+    answer: KeptAnswer | None = None
+
+
+class IdempotencyStore(Protocol):
+    """What all gateway processes know of idempotency keys. Every method raises TransientError while it is away.
+
+    A key is held by one `holder`, who says every few seconds that it is still there.
+    """
+
+    async def claim(self, scope: str, holder: str) -> KnownKey:
+        """Take a key, or tell why it cannot be had."""
+        ...
+
+    async def renew(self, scope: str, holder: str) -> None:
+        """Say that the holder is still at work."""
+        ...
+
+    async def settle(self, scope: str, holder: str, fingerprint: bytes, answer: KeptAnswer | None) -> None:
+        """Keep the answer for whoever comes with the key again."""
+        ...
+
+    async def interrupt(self, scope: str, holder: str) -> None:
+        """Say that nobody knows whether the request was carried out."""
+        ...
+
+    async def release(self, scope: str, holder: str) -> None:
+        """Forget the key: nothing was carried out."""
         ...
 
 

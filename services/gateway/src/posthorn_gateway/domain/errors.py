@@ -8,6 +8,9 @@ Refused
 │   └── InvalidToken              also a void API key, or a session that is over
 ├── RateLimited
 ├── BodyTooLarge, BodyTooSlow
+├── InvalidIdempotencyKey, IdempotencyKeyReused
+├── RequestInProgress, OutcomeUnknown, AnswerNotKept   an Idempotency-Key that was sent before
+├── IdempotencyUnavailable        keys cannot be looked up now
 └── ServiceUnavailable            a service, or what the door itself needs, is away
     ├── ServiceTimedOut           it took the request and did not answer
     └── InvalidAnswer             it answered something that is not HTTP
@@ -92,20 +95,82 @@ class BodyTooSlow(Refused):
         super().__init__("The body did not arrive in time.")
 
 
+class InvalidIdempotencyKey(Refused):
+    """The header Idempotency-Key is not one key."""
+
+    code = "invalid_idempotency_key"
+
+    def __init__(self) -> None:
+        super().__init__("Idempotency-Key must be one text of 1 to 255 visible ASCII characters.")
+
+
+class IdempotencyKeyReused(Refused):
+    """The key came before with another body."""
+
+    code = "idempotency_key_reused"
+
+    def __init__(self) -> None:
+        super().__init__("This Idempotency-Key was used for another request. Use a new key for each request.")
+
+
+class RequestInProgress(Refused):
+    """The first request with the key has not been answered yet."""
+
+    code = "idempotency_in_progress"
+
+    def __init__(self) -> None:
+        super().__init__("A request with this Idempotency-Key is being carried out. Try again for its answer.")
+
+
+class OutcomeUnknown(Refused):
+    """The first request with the key ended without an answer."""
+
+    code = "idempotency_outcome_unknown"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The first request with this Idempotency-Key was interrupted; it may have been carried out. "
+            "Look whether it was, and use a new key if not."
+        )
+
+
+class AnswerNotKept(Refused):
+    """The first request with the key was carried out; its answer was too large to keep."""
+
+    code = "idempotency_answer_not_kept"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The request with this Idempotency-Key has been carried out; its answer was too large to be kept."
+        )
+
+
+class IdempotencyUnavailable(Refused):
+    """Keys cannot be looked up: nothing was done, because it could be done twice."""
+
+    code = "idempotency_unavailable"
+
+    def __init__(self) -> None:
+        super().__init__("Idempotency keys cannot be looked up at the moment; nothing was done. Try again.")
+
+
 class ServiceUnavailable(Refused):
-    """The service cannot be reached."""
+    """The service cannot be reached. `may_have_acted` tells whether it can have got the request all the same."""
 
     code = "service_unavailable"
+    may_have_acted = False
 
-    def __init__(self, service: str) -> None:
+    def __init__(self, service: str, *, may_have_acted: bool = False) -> None:
         super().__init__(f"The service {service} is not available. Try again.")
         self.service = service
+        self.may_have_acted = may_have_acted
 
 
 class ServiceTimedOut(ServiceUnavailable):
     """The service did not answer in time; whether it did what it was asked to is not known."""
 
     code = "upstream_timeout"
+    may_have_acted = True
 
     def __init__(self, service: str) -> None:
         Refused.__init__(self, f"The service {service} did not answer in time.")
@@ -116,6 +181,7 @@ class InvalidAnswer(ServiceUnavailable):
     """The service answered something that is not HTTP."""
 
     code = "bad_gateway"
+    may_have_acted = True
 
     def __init__(self, service: str) -> None:
         Refused.__init__(self, f"The answer of the service {service} is not valid.")

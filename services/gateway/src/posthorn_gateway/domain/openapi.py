@@ -6,6 +6,8 @@ import copy
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from posthorn_gateway.domain.idempotency import KEY_PATTERN, MAX_KEY_CHARACTERS
+
 Json = dict[str, Any]
 
 OPENAPI_VERSION = "3.1.0"
@@ -18,6 +20,12 @@ _OWN_ANSWERS = {
     "429": "Too many requests. `Retry-After` says when to try again.",
     "503": "A service is not available. Try again.",
     "504": "A service did not answer in time.",
+}
+_IDEMPOTENCY_KEY = "IdempotencyKey"
+_ANSWERS_TO_KEYS = {
+    "400": "The Idempotency-Key is not valid.",
+    "409": "The first request with this Idempotency-Key has no answer (yet) that could be given again.",
+    "422": "The Idempotency-Key was used for another request.",
 }
 
 
@@ -35,7 +43,11 @@ def merge(
         "servers": servers,
         "tags": [],
         "paths": {},
-        "components": {"schemas": {}, "securitySchemes": {SECURITY_SCHEME: _security_scheme()}},
+        "components": {
+            "schemas": {},
+            "parameters": {_IDEMPOTENCY_KEY: _idempotency_key()},
+            "securitySchemes": {SECURITY_SCHEME: _security_scheme()},
+        },
     }
     operation_ids: set[str] = set()
     for service, original in documents.items():
@@ -44,6 +56,8 @@ def merge(
             if is_public(service, path) and path not in merged["paths"]:
                 for operation in _operations(item):
                     _adapt(operation, service, operation_ids)
+                if "post" in item and item["post"].get("security"):
+                    _add_idempotency_key(item["post"])
                 merged["paths"][path] = item
         _add_tags(merged["tags"], document)
     _drop_unused(merged)
@@ -57,6 +71,32 @@ def _security_scheme() -> Json:
         "bearerFormat": "JWT",
         "description": "An access token from `POST /v1/auth/login`, or an API key (`ph_…`) from `POST /v1/api-keys`.",
     }
+
+
+def _idempotency_key() -> Json:
+    return {
+        "name": "Idempotency-Key",
+        "in": "header",
+        "required": False,
+        "description": (
+            "A text of your own, new for each request (a UUID, say): sent again within 24 hours by the same user or "
+            "API key with the same body, the request is not carried out again but answered as before, with "
+            "`Idempotent-Replayed: true`. With another body the answer is 422 `idempotency_key_reused`. While the "
+            "first request runs it is 409 `idempotency_in_progress`; if that was interrupted, so that nobody knows "
+            "its outcome, 409 `idempotency_outcome_unknown`. A request that was refused (4xx, 503) may be sent again "
+            "with its key."
+        ),
+        "schema": {"type": "string", "minLength": 1, "maxLength": MAX_KEY_CHARACTERS, "pattern": KEY_PATTERN},
+        "example": "0198c2f4-7d1e-7c3a-9d57-2f6f1c1b9a10",
+    }
+
+
+def _add_idempotency_key(operation: Json) -> None:
+    operation.setdefault("parameters", []).append({"$ref": f"{_COMPONENT_REFERENCE}parameters/{_IDEMPOTENCY_KEY}"})
+    for status, description in _ANSWERS_TO_KEYS.items():
+        operation["responses"].setdefault(
+            status, {"description": description, "content": copy.deepcopy(_PROBLEM_CONTENT)}
+        )
 
 
 def _renamed(document: Json, service: str, known: Json) -> Json:

@@ -17,11 +17,18 @@ _STATUSES: dict[type[errors.Refused], int] = {
     errors.RateLimited: 429,
     errors.BodyTooLarge: 413,
     errors.BodyTooSlow: 408,
+    errors.InvalidIdempotencyKey: 400,
+    errors.IdempotencyKeyReused: 422,
+    errors.RequestInProgress: 409,
+    errors.OutcomeUnknown: 409,
+    errors.AnswerNotKept: 409,
+    errors.IdempotencyUnavailable: 503,
     errors.ServiceUnavailable: 503,
     errors.ServiceTimedOut: 504,
     errors.InvalidAnswer: 502,
 }
 _RETRY_SECONDS = "2"
+_WORTH_A_RETRY = frozenset({errors.ServiceUnavailable, errors.RequestInProgress, errors.IdempotencyUnavailable})
 _PAGES_NEED_NOTHING = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 
 
@@ -33,7 +40,7 @@ def refusal(error: errors.Refused) -> Response:
         headers["WWW-Authenticate"] = "Bearer"
     if isinstance(error, errors.RateLimited):
         headers["Retry-After"] = str(error.retry_after_seconds)
-    if type(error) is errors.ServiceUnavailable:
+    if type(error) in _WORTH_A_RETRY:
         headers["Retry-After"] = _RETRY_SECONDS
     if isinstance(error, errors.BodyTooLarge | errors.BodyTooSlow):
         headers["Connection"] = "close"  # the rest of the body is not wanted

@@ -16,6 +16,7 @@ from posthorn_gateway.entrypoints.http.headers import ClientReader
 _CORS_REQUEST_HEADERS = ("Authorization", "Content-Type", "Idempotency-Key", "X-Request-ID", "Last-Event-ID")
 _CORS_ANSWER_HEADERS = (
     "X-Request-ID", "Location", "Retry-After", "RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset",
+    "Idempotent-Replayed",
 )  # fmt: skip
 
 
@@ -55,6 +56,7 @@ def _door_parts(container: Container) -> DoorParts:
         upstreams=container.upstreams,
         callers=container.callers,
         limiter=container.rate_limiter,
+        repeating=container.repeating,
         limits=Limits(
             sign_in=settings.sign_in_per_minute,
             requests=settings.requests_per_minute,

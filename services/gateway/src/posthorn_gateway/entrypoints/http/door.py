@@ -21,7 +21,9 @@ from posthorn_common.http.middleware import RequestContextMiddleware
 from posthorn_gateway.adapters.upstreams import Upstreams
 from posthorn_gateway.app.callers import Caller, Callers
 from posthorn_gateway.app.ports import RateLimiter, Verdict
+from posthorn_gateway.app.repeating import Repeating
 from posthorn_gateway.domain.errors import MethodNotAllowed, NoSuchPage, NotAuthenticated, RateLimited, Refused
+from posthorn_gateway.domain.idempotency import checked_key, scope_of
 from posthorn_gateway.domain.routes import ALL_METHODS, Entrance, Route, RoutingTable
 from posthorn_gateway.domain.targets import checked_host, checked_path, checked_target
 from posthorn_gateway.entrypoints.http.answers import page_headers, refusal
@@ -29,6 +31,7 @@ from posthorn_gateway.entrypoints.http.bodies import ClientLeft, RequestBody
 from posthorn_gateway.entrypoints.http.forwarding import AnswerBroken, ForwardedRequest, StreamClosed, forward
 from posthorn_gateway.entrypoints.http.headers import Client, ClientReader, request_headers
 from posthorn_gateway.entrypoints.http.metrics import OPEN_REQUESTS, REQUESTS
+from posthorn_gateway.entrypoints.http.repeating import forward_once
 
 log = structlog.get_logger(__name__)
 
@@ -54,6 +57,7 @@ class DoorParts:
     upstreams: Upstreams
     callers: Callers
     limiter: RateLimiter
+    repeating: Repeating
     limits: Limits
     closing: asyncio.Event
     clients: ClientReader
@@ -147,7 +151,13 @@ class Door:
         )
         body = RequestBody(receive, headers, limit=route.max_body_bytes, idle_seconds=parts.idle_seconds)
         request = ForwardedRequest(route, scope["method"], target, forwarded)
-        await forward(parts.upstreams, request, body, send, own_headers, closing=parts.closing)
+        key = _idempotency_key(headers) if caller is not None and request.method == "POST" else None
+        if caller is None or key is None:
+            await forward(parts.upstreams, request, body, send, own_headers, closing=parts.closing)
+            return
+        who = caller.principal
+        kept_under = scope_of(who.organisation_id, who.subject_id, target.partition("?")[0], key)
+        await forward_once(parts.repeating, kept_under, parts.upstreams, request, body, send, own_headers)
 
     async def _admit(
         self, route: Route, headers: list[tuple[bytes, bytes]], client: Client, own_headers: OwnHeaders
@@ -235,6 +245,10 @@ def _credential(headers: list[tuple[bytes, bytes]]) -> str | None:
     if len(found) > 1 or scheme.lower() != b"bearer":
         raise NotAuthenticated
     return _text(credential.strip())
+
+
+def _idempotency_key(headers: list[tuple[bytes, bytes]]) -> str | None:
+    return checked_key([_text(value) for name, value in headers if name == b"idempotency-key"])
 
 
 def _limit_headers(verdict: Verdict) -> OwnHeaders:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, Awaitable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable
 from dataclasses import dataclass
 
 import aiohttp
@@ -50,7 +50,7 @@ async def forward(
     request: ForwardedRequest,
     body: RequestBody,
     send: Send,
-    own_headers: Iterable[tuple[bytes, bytes]],
+    own_headers: list[tuple[bytes, bytes]],
     *,
     closing: asyncio.Event,
 ) -> None:
@@ -60,25 +60,10 @@ async def forward(
     closed, so that it stops working for nobody.
     """
     content = await body.open()
-    started = time.perf_counter()
     async with _while_wanted(request.route, body, closing):
+        answer = await request_upstream(upstreams, request, content, body)
         try:
-            answer = await upstreams.request(
-                request.route.service,
-                request.method,
-                request.target,
-                request.headers,
-                content,
-                is_stream=request.route.is_stream,
-            )
-        except ServiceUnavailable as error:
-            if body.failure is not None:  # the body's fault, not the service's
-                raise body.failure from None
-            _log_failure(request.route, error.code, error.__cause__)
-            raise
-        UPSTREAM_SECONDS.labels(request.route.service).observe(time.perf_counter() - started)
-        try:
-            await _pass_on(answer, send, list(own_headers))
+            await pass_on(answer, send, response_headers(answer.raw_headers, own_headers))
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             _log_failure(request.route, "answer_broken", error)
             raise AnswerBroken from error
@@ -89,9 +74,36 @@ async def forward(
             answer.close()  # nothing happens to an answer that was read to its end
 
 
-async def _pass_on(answer: aiohttp.ClientResponse, send: Send, own_headers: list[tuple[bytes, bytes]]) -> None:
-    headers = response_headers(answer.raw_headers, own_headers)
+async def request_upstream(
+    upstreams: Upstreams, request: ForwardedRequest, content: bytes | AsyncIterable[bytes] | None, body: RequestBody
+) -> aiohttp.ClientResponse:
+    """Return the service's answer, of which the body is still to be read. Raises a Refused, or what the body raised."""
+    started = time.perf_counter()
+    try:
+        answer = await upstreams.request(
+            request.route.service,
+            request.method,
+            request.target,
+            request.headers,
+            content,
+            is_stream=request.route.is_stream,
+        )
+    except ServiceUnavailable as error:
+        if body.failure is not None:  # the body's fault, not the service's
+            raise body.failure from None
+        _log_failure(request.route, error.code, error.__cause__)
+        raise
+    UPSTREAM_SECONDS.labels(request.route.service).observe(time.perf_counter() - started)
+    return answer
+
+
+async def pass_on(
+    answer: aiohttp.ClientResponse, send: Send, headers: list[tuple[bytes, bytes]], beginning: bytes = b""
+) -> None:
+    """Send the answer to the client; `beginning` is what has been read of its body."""
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    if beginning:
+        await send({"type": "http.response.body", "body": beginning, "more_body": True})
     content = answer.content
     more = True
     while more:
