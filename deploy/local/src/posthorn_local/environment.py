@@ -14,7 +14,7 @@ SERVICES = ("auth", "campaigns", "mailer", "analytics", "gateway")
 
 # Whose internal or public routes a service calls.
 _NEIGHBOURS: Mapping[str, tuple[str, ...]] = {
-    "auth": (),
+    "auth": ("mailer",),
     "campaigns": ("mailer",),
     "mailer": ("campaigns",),
     "analytics": ("campaigns",),

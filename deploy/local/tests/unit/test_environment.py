@@ -20,7 +20,7 @@ COMMON = {
     "PUBLIC_URL",
 }
 OWN = {
-    "auth": {"DATABASE_URL", "ENCRYPTION_KEY"},
+    "auth": {"DATABASE_URL", "ENCRYPTION_KEY", "MAILER_URL"},
     "campaigns": {"DATABASE_URL", "LINK_SECRET", "MAILER_URL"},
     "mailer": {"DATABASE_URL", "ENCRYPTION_KEY", "LINK_SECRET", "CAMPAIGNS_URL"},
     "analytics": {"DATABASE_URL", "LINK_SECRET", "CAMPAIGNS_URL"},

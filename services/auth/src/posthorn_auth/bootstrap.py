@@ -15,14 +15,20 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from posthorn_auth.adapters.argon2_hasher import Argon2PasswordHasher
 from posthorn_auth.adapters.db.tables import outbox
 from posthorn_auth.adapters.db.unit_of_work import SqlUnitOfWork
+from posthorn_auth.adapters.mailer_client import HttpAccountMailer
 from posthorn_auth.adapters.redis_throttle import RedisLoginThrottle
 from posthorn_auth.adapters.signing import KeyRing
+from posthorn_auth.app.inviting import Inviting
 from posthorn_auth.app.managing_api_keys import ManagingApiKeys
 from posthorn_auth.app.managing_users import ManagingUsers
+from posthorn_auth.app.passwords import NewPasswords, PasswordProof
+from posthorn_auth.app.proving_addresses import ProvingAddresses
+from posthorn_auth.app.sending_mails import SendingMails
 from posthorn_auth.app.signing_in import SigningIn
 from posthorn_auth.settings import Settings
 from posthorn_common.clock import Clock, SystemClock
 from posthorn_common.db import create_engine
+from posthorn_common.http.client import InternalClient
 from posthorn_common.http.identity import Identity
 from posthorn_common.messaging import EventBus, connect
 from posthorn_common.outbox import OutboxRelay
@@ -48,6 +54,19 @@ class Container:
     signing_in: SigningIn
     managing_users: ManagingUsers
     managing_api_keys: ManagingApiKeys
+    inviting: Inviting
+    proving_addresses: ProvingAddresses
+    password_proof: PasswordProof
+    sending_mails: SendingMails
+
+
+@dataclass(frozen=True)
+class _Resources:
+    engine: AsyncEngine
+    redis: redis.Redis
+    bus: EventBus
+    hasher: Argon2PasswordHasher
+    mailer: InternalClient
 
 
 @contextlib.asynccontextmanager
@@ -66,57 +85,66 @@ async def bootstrap(settings: Settings, clock: Clock | None = None) -> AsyncGene
         bus = await stack.enter_async_context(connect(settings.amqp_url.get_secret_value(), service="auth"))
         hasher = Argon2PasswordHasher(threads=settings.password_hash_threads)
         stack.callback(hasher.close)
-        yield _container(settings, engine, client, bus, hasher, clock)
+        service_tokens = ServiceTokens(secret_bytes(settings.internal_secret), service="auth", clock=clock)
+        mailer = InternalClient(str(settings.mailer_url), service="mailer", tokens=service_tokens, attempts=1)
+        stack.push_async_callback(mailer.close)
+        yield _container(settings, _Resources(engine, client, bus, hasher, mailer), service_tokens, clock)
 
 
-def _container(
-    settings: Settings,
-    engine: AsyncEngine,
-    client: redis.Redis,
-    bus: EventBus,
-    hasher: Argon2PasswordHasher,
-    clock: Clock,
-) -> Container:
+def _container(settings: Settings, opened: _Resources, service_tokens: ServiceTokens, clock: Clock) -> Container:
+    key = secret_bytes(settings.encryption_key)
+    mail_token_key = hmac.digest(key, b"account mail token", "sha256")
+
     def new_unit_of_work() -> SqlUnitOfWork:
-        return SqlUnitOfWork(engine)
+        return SqlUnitOfWork(opened.engine, token_key=mail_token_key)
 
-    common_passwords = frozenset(COMMON_PASSWORDS.read_text().splitlines())
     key_ring = KeyRing(
         new_unit_of_work=new_unit_of_work,
-        box=SecretBox(secret_bytes(settings.encryption_key)),
+        box=SecretBox(key),
         clock=clock,
         issuer=settings.token_issuer,
         access_token_seconds=settings.access_token_seconds,
     )
     throttle = RedisLoginThrottle(
-        client,
+        opened.redis,
         per_account=settings.login_attempts,
         per_address=settings.login_attempts_per_address,
         window_seconds=settings.login_window_seconds,
     )
+    passwords = NewPasswords(hasher=opened.hasher, common=frozenset(COMMON_PASSWORDS.read_text().splitlines()))
+    proof = PasswordProof(new_unit_of_work=new_unit_of_work, hasher=opened.hasher, throttle=throttle)
     return Container(
         settings=settings,
-        engine=engine,
-        redis=client,
-        bus=bus,
-        relay=OutboxRelay(engine, outbox, bus),
+        engine=opened.engine,
+        redis=opened.redis,
+        bus=opened.bus,
+        relay=OutboxRelay(opened.engine, outbox, opened.bus),
         key_ring=key_ring,
-        identity=Identity(
-            AccessTokenVerifier(key_ring, issuer=settings.token_issuer),
-            ServiceTokens(secret_bytes(settings.internal_secret), service="auth", clock=clock),
-        ),
+        identity=Identity(AccessTokenVerifier(key_ring, issuer=settings.token_issuer), service_tokens),
         signing_in=SigningIn(
             new_unit_of_work=new_unit_of_work,
-            hasher=hasher,
+            hasher=opened.hasher,
             throttle=throttle,
+            passwords=passwords,
+            proof=proof,
             tokens=key_ring,
-            common_passwords=common_passwords,
             clock=clock,
             session_lifetime=timedelta(days=settings.refresh_token_days),
-            successor_key=hmac.digest(secret_bytes(settings.encryption_key), b"refresh token successor", "sha256"),
+            successor_key=hmac.digest(key, b"refresh token successor", "sha256"),
+            verify_at_once=settings.mail_organisation_id is not None,
         ),
-        managing_users=ManagingUsers(
-            new_unit_of_work=new_unit_of_work, hasher=hasher, common_passwords=common_passwords, clock=clock
-        ),
+        managing_users=ManagingUsers(new_unit_of_work=new_unit_of_work, passwords=passwords, clock=clock),
         managing_api_keys=ManagingApiKeys(new_unit_of_work=new_unit_of_work, tokens=key_ring, clock=clock),
+        inviting=Inviting(new_unit_of_work=new_unit_of_work, passwords=passwords, clock=clock),
+        proving_addresses=ProvingAddresses(
+            new_unit_of_work=new_unit_of_work, passwords=passwords, proof=proof, throttle=throttle, clock=clock
+        ),
+        password_proof=proof,
+        sending_mails=SendingMails(
+            new_unit_of_work=new_unit_of_work,
+            mailer=HttpAccountMailer(opened.mailer, from_name=settings.mail_from_name),
+            token_key=mail_token_key,
+            public_base=settings.public_base,
+            mail_organisation_id=settings.mail_organisation_id,
+        ),
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from uuid import UUID
+
+from pydantic import AnyHttpUrl, Field
 from pydantic_settings import SettingsConfigDict
 
 from posthorn_common.settings import DatabaseSettings, EncryptionKey
@@ -14,6 +16,13 @@ class Settings(DatabaseSettings):
     model_config = SettingsConfigDict(env_prefix="POSTHORN_AUTH_", frozen=True, extra="ignore")
 
     encryption_key: EncryptionKey = Field(description="Encrypts the private signing keys in the database.")
+    mailer_url: AnyHttpUrl = Field(description="Base URL of the mailer service.")
+    mail_organisation_id: UUID | None = Field(
+        default=None,
+        description="The organisation through whose default relay all mail about accounts is sent: the operator's own. "
+        "Default: everybody's own organisation, whose admins can then read it.",
+    )
+    mail_from_name: str = Field(default="Posthorn", max_length=100, description="Sender's name in such mail.")
     access_token_seconds: int = Field(default=600, ge=60, le=600, description="Lifetime of an access token.")
     refresh_token_days: int = Field(default=30, ge=1, le=90, description="A session ends this long after the login.")
     login_attempts: int = Field(default=10, ge=3, le=1000, description="Failed logins allowed per window and account.")

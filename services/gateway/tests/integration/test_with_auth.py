@@ -43,6 +43,7 @@ async def client(
         **{**common_settings(redis_url=redis_url, amqp_url=amqp_url), "port": free_ports(1)[0]},
         database_url=database,
         encryption_key=base64.urlsafe_b64encode(b"k" * 32).decode(),
+        mailer_url="http://127.0.0.1:9",
     )
     url = f"http://127.0.0.1:{settings.port}"
     async with contextlib.AsyncExitStack() as stack:

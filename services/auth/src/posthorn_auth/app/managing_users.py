@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass, replace
 from uuid import UUID
 
-from posthorn_auth.app.ports import NewUnitOfWork, PasswordHasher, UnitOfWork
+from posthorn_auth.app.passwords import NewPasswords
+from posthorn_auth.app.ports import NewUnitOfWork, UnitOfWork
 from posthorn_auth.app.signing_in import revoke_all_sessions
-from posthorn_auth.domain.errors import LastOwner
-from posthorn_auth.domain.passwords import check_password
+from posthorn_auth.domain.errors import LastOwner, NotAllowed
 from posthorn_auth.domain.users import (
+    ADMIN,
     OWNER,
     Organisation,
     User,
@@ -66,13 +66,11 @@ class ManagingUsers:
         self,
         *,
         new_unit_of_work: NewUnitOfWork,
-        hasher: PasswordHasher,
-        common_passwords: Collection[str],
+        passwords: NewPasswords,
         clock: Clock,
     ) -> None:
         self._new_unit_of_work = new_unit_of_work
-        self._hasher = hasher
-        self._common = common_passwords
+        self._passwords = passwords
         self._clock = clock
 
     async def organisation(self, organisation_id: UUID) -> Organisation:
@@ -98,8 +96,7 @@ class ManagingUsers:
     async def add_user(self, actor: Actor, wanted: NewUser) -> User:
         """Add a user. Raises NotAllowed, WeakPassword, EmailTaken."""
         check_may_add(actor.role, wanted.role)
-        check_password(wanted.password, common=self._common, context=(wanted.name, wanted.email.partition("@")[0]))
-        password_hash = await self._hasher.hash(wanted.password)
+        password_hash = await self._passwords.hash(wanted.password, name=wanted.name, email=wanted.email)
         now = self._clock.now()
         user = User(
             id=new_id(),
@@ -139,6 +136,26 @@ class ManagingUsers:
             await uow.users.save(changed)
             await self._tell(uow, user, changed)
         return changed
+
+    async def transfer_ownership(self, actor: Actor, user_id: UUID) -> User:
+        """Make another active user the owner in the actor's place, who becomes an admin; both sign in again.
+
+        Raises UserNotFound, NotAllowed.
+        """
+        async with self._new_unit_of_work() as uow:
+            owners = await uow.users.lock_active_owners(actor.organisation_id)
+            heir = await uow.users.lock(actor.organisation_id, user_id)
+            if actor.user_id not in owners or user_id == actor.user_id:
+                raise NotAllowed("Only an owner can hand the organisation over, to another user.")
+            if not heir.is_active:
+                raise NotAllowed("The user is deactivated.")
+            giver = await uow.users.lock(actor.organisation_id, actor.user_id)
+            now = self._clock.now()
+            for before, role in ((heir, OWNER), (giver, ADMIN)):
+                after = replace(before, role=role, updated_at=now)
+                await uow.users.save(after)
+                await self._tell(uow, before, after)
+        return replace(heir, role=OWNER, updated_at=now)
 
     async def _tell(self, uow: UnitOfWork, before: User, after: User) -> None:
         organisation_id = after.organisation_id

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
 import structlog
 
+from posthorn_auth.app.passwords import NewPasswords, PasswordProof
 from posthorn_auth.app.ports import AccessTokens, LoginThrottle, NewUnitOfWork, PasswordHasher, UnitOfWork
 from posthorn_auth.domain.credentials import Session, hash_secret, new_secret, successor
 from posthorn_auth.domain.errors import InvalidCredentials, InvalidRefreshToken, SessionNotFound
-from posthorn_auth.domain.passwords import check_password
+from posthorn_auth.domain.mails import MailPurpose, NewMail
 from posthorn_auth.domain.users import OWNER, Organisation, User, UserStatus
 from posthorn_common.clock import Clock, new_id
 from posthorn_common.events import event
@@ -65,26 +65,30 @@ class SigningIn:
         new_unit_of_work: NewUnitOfWork,
         hasher: PasswordHasher,
         throttle: LoginThrottle,
+        passwords: NewPasswords,
+        proof: PasswordProof,
         tokens: AccessTokens,
-        common_passwords: Collection[str],
         clock: Clock,
         session_lifetime: timedelta,
         successor_key: bytes,
+        verify_at_once: bool,
     ) -> None:
         self._new_unit_of_work = new_unit_of_work
         self._hasher = hasher
         self._throttle = throttle
         self._tokens = tokens
-        self._common = common_passwords
+        self._passwords = passwords
+        self._proof = proof
         self._clock = clock
         self._lifetime = session_lifetime
         self._successor_key = successor_key
+        self._verify_at_once = verify_at_once
 
     async def register(self, wanted: Registration, client: Client) -> tuple[Organisation, User, Tokens]:
         """Register an organisation with its owner, and sign the owner in. Raises WeakPassword, EmailTaken."""
-        context = (wanted.name, wanted.organisation_name, wanted.email.partition("@")[0])
-        check_password(wanted.password, common=self._common, context=context)
-        password_hash = await self._hasher.hash(wanted.password)
+        password_hash = await self._passwords.hash(
+            wanted.password, name=wanted.name, email=wanted.email, more=(wanted.organisation_name,)
+        )
         now = self._clock.now()
         organisation = Organisation(id=new_id(), name=wanted.organisation_name, created_at=now)
         owner = User(
@@ -101,6 +105,9 @@ class SigningIn:
         async with self._new_unit_of_work() as uow:
             await uow.users.add_organisation(organisation)
             await uow.users.add(owner)
+            if self._verify_at_once:
+                mail = NewMail(MailPurpose.VERIFY_EMAIL, owner.email, organisation_id=organisation.id, user_id=owner.id)
+                await uow.mails.add(mail)
             session, refresh_token = await self._open_session(uow, owner, client)
             registered = OrganisationRegisteredData(
                 organisation_id=organisation.id, name=organisation.name, owner_id=owner.id
@@ -160,20 +167,19 @@ class SigningIn:
         Raises InvalidCredentials, WeakPassword, TooManyAttempts: whoever has found an open session must not guess on.
         """
         current, new = passwords
-        async with self._new_unit_of_work() as uow:
-            user = await uow.users.get(organisation_id, user_id)
-        await self._throttle.attempt(user.email, client.address)
-        if not await self._hasher.verify(current, user.password_hash):
-            raise self._refused(user)
-        await self._throttle.succeed(user.email, client.address)
-        check_password(new, common=self._common, context=(user.name, user.email.partition("@")[0]))
-        password_hash = await self._hasher.hash(new)
+        user = await self._proof.check(organisation_id, user_id, current, client.address)
+        password_hash = await self._passwords.hash(new, name=user.name, email=user.email)
         async with self._new_unit_of_work() as uow:
             latest = await uow.users.lock(organisation_id, user_id)
             if latest.password_hash != user.password_hash:
                 raise self._refused(user)
             await uow.users.save(replace(latest, password_hash=password_hash, updated_at=self._clock.now()))
             await revoke_all_sessions(uow, latest, self._clock, keep=session_id)
+            await uow.mails.void_of_user(latest.id, MailPurpose.RESET_PASSWORD)
+            notice = NewMail(
+                MailPurpose.PASSWORD_CHANGED, latest.email, organisation_id=organisation_id, user_id=latest.id
+            )
+            await uow.mails.add(notice)
 
     async def sessions(self, organisation_id: UUID, user_id: UUID, after: UUID | None, limit: int) -> list[Session]:
         """Return the user's sessions that can still be used, oldest first. Raises UserNotFound."""

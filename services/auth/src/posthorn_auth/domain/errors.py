@@ -9,7 +9,10 @@ AuthError
 ├── EmailTaken
 ├── NotAllowed               the caller's role does not reach so far
 ├── LastOwner                an organisation keeps at least one active owner
-├── UserNotFound, ApiKeyNotFound, SessionNotFound
+├── UserNotFound, ApiKeyNotFound, SessionNotFound, InvitationNotFound
+├── LinkNotValid             the token of a mail is unknown, used, expired or void: the same answer for all
+├── InvitationExists
+├── MailNotTaken             the mailer refuses a mail for now
 ├── ScopeNotHeld             an API key may do no more than its creator
 └── ExpiryInThePast          an API key that could never be used
 """
@@ -53,12 +56,12 @@ class InvalidApiKey(AuthError):
 
 
 class TooManyAttempts(AuthError):
-    """Too many logins have failed."""
+    """Too many attempts within a short time."""
 
     code = "too_many_attempts"
 
     def __init__(self, retry_after_seconds: int) -> None:
-        super().__init__(f"Too many failed logins. Try again in {retry_after_seconds} seconds.")
+        super().__init__(f"Too many attempts. Try again in {retry_after_seconds} seconds.")
         self.retry_after_seconds = retry_after_seconds
 
 
@@ -139,3 +142,39 @@ class SessionNotFound(NotFound):
 
     def __init__(self) -> None:
         super().__init__("There is no such session.")
+
+
+class InvitationNotFound(NotFound):
+    """There is no such open invitation."""
+
+    code = "invitation_not_found"
+
+    def __init__(self) -> None:
+        super().__init__("There is no such open invitation.")
+
+
+class LinkNotValid(AuthError):
+    """The link of a mail is of no use any more."""
+
+    code = "link_not_valid"
+
+    def __init__(self) -> None:
+        super().__init__("The link is not valid, or not any more. Ask for a new one.")
+
+
+class InvitationExists(AuthError):
+    """The address has an open invitation."""
+
+    code = "invitation_exists"
+
+    def __init__(self) -> None:
+        super().__init__("An invitation to this address is open. Send it again, or revoke it.")
+
+
+class MailNotTaken(AuthError):
+    """The mailer does not take a mail: as a rule there is no relay to send it by."""
+
+    code = "mail_not_taken"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)

@@ -42,6 +42,13 @@ class User:
     password_hash: str
     created_at: datetime
     updated_at: datetime
+    email_verified_at: datetime | None = None
+    """When the user last proved to read mail at the address."""
+
+    @property
+    def email_verified(self) -> bool:
+        """Whether the user has proved to read mail at the address."""
+        return self.email_verified_at is not None
 
     @property
     def is_active(self) -> bool:

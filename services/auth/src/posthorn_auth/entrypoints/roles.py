@@ -14,6 +14,7 @@ from posthorn_common.runtime import Role, http_role
 
 ROLES = ("api", "relay", "scheduler")
 _PURGE_SECONDS = 3600.0
+_MAIL_SECONDS = 1.0
 
 
 @contextlib.asynccontextmanager
@@ -23,14 +24,20 @@ async def start(settings: Settings, wanted: frozenset[str]) -> AsyncGenerator[Se
         await container.key_ring.ensure_key()
 
         async def schedule(stop: asyncio.Event) -> None:
-            purge = container.signing_in.delete_ended_sessions
-            await run_every(_PURGE_SECONDS, purge, stop=stop, name="purge_sessions")
+            await asyncio.gather(
+                run_every(_PURGE_SECONDS, container.signing_in.delete_ended_sessions, stop=stop, name="purge_sessions"),
+                run_every(_PURGE_SECONDS, container.sending_mails.delete_old, stop=stop, name="purge_mails"),
+            )
+
+        async def send_mails(stop: asyncio.Event) -> None:
+            await run_every(_MAIL_SECONDS, container.sending_mails.send_due, stop=stop, name="send_mails")
 
         roles = [
             http_role(build_app(container, business_routes="api" in wanted), host=settings.host, port=settings.port)
         ]
         if "relay" in wanted:
             roles.append(Role("relay", container.relay.run))
+            roles.append(Role("mails", send_mails))
         if "scheduler" in wanted:
             roles.append(Role("scheduler", schedule))
         yield roles

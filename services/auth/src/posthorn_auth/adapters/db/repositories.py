@@ -54,8 +54,11 @@ class SqlUsers:
 
     async def add(self, user: User) -> None:
         """Store a new user. Raises EmailTaken."""
+        await self._write_user(sa.insert(users).values(_user_values(user)))
+
+    async def _write_user(self, statement: sa.Insert | sa.Update) -> None:
         try:
-            await self._connection.execute(sa.insert(users).values(_user_values(user)))
+            await self._connection.execute(statement)
         except IntegrityError as error:
             if "uq_users_email" in str(error.orig):
                 raise EmailTaken from error
@@ -88,9 +91,14 @@ class SqlUsers:
         return [_user(row) for row in await self._connection.execute(query)]
 
     async def save(self, user: User) -> None:
-        """Store a changed user."""
+        """Store a changed user. Raises EmailTaken."""
         change = sa.update(users).where(users.c.organisation_id == user.organisation_id, users.c.id == user.id)
-        await self._connection.execute(change.values(_user_values(user)))
+        await self._write_user(change.values(_user_values(user)))
+
+    async def now(self) -> datetime:
+        """Return the database's time."""
+        now: datetime = (await self._connection.execute(sa.select(sa.func.clock_timestamp()))).scalar_one()
+        return now
 
     async def lock_active_owners(self, organisation_id: UUID) -> list[UUID]:
         """Return the active owners' ids, locked until the transaction ends."""
@@ -303,6 +311,7 @@ def _user(row: sa.Row[Any]) -> User:
         password_hash=row.password_hash,
         created_at=row.created_at,
         updated_at=row.updated_at,
+        email_verified_at=row.email_verified_at,
     )
 
 

@@ -30,6 +30,7 @@ users = sa.Table(
     sa.Column("password_hash", sa.Text, nullable=False),
     sa.Column("created_at", _time, nullable=False),
     sa.Column("updated_at", _time, nullable=False),
+    sa.Column("email_verified_at", _time),
     sa.CheckConstraint("role IN ('owner', 'admin', 'editor', 'viewer')", name="role"),
     sa.CheckConstraint("status IN ('active', 'deactivated')", name="status"),
     sa.Index(None, "organisation_id", "id"),
@@ -87,6 +88,59 @@ signing_keys = sa.Table(
     sa.Column("sealed_private_key", sa.LargeBinary, nullable=False),
     sa.Column("created_at", _time, nullable=False),
     sa.Column("signs_from", _time, nullable=False),
+)
+
+invitations = sa.Table(
+    "invitations",
+    metadata,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("organisation_id", sa.ForeignKey(organisations.c.id), nullable=False),
+    sa.Column("email", sa.Text, nullable=False),
+    sa.Column("role", sa.Text, nullable=False),
+    sa.Column("invited_by", sa.Uuid, nullable=False),
+    sa.Column("created_at", _time, nullable=False),
+    sa.Column("expires_at", _time, nullable=False),
+    sa.Column("accepted_at", _time),
+    sa.Column("revoked_at", _time),
+    sa.CheckConstraint("role IN ('owner', 'admin', 'editor', 'viewer')", name="role"),
+    sa.Index(None, "organisation_id", "id"),
+    sa.Index(
+        "uq_invitations_open",
+        "organisation_id",
+        "email",
+        unique=True,
+        postgresql_where=sa.text("accepted_at IS NULL AND revoked_at IS NULL"),
+    ),
+)
+
+# Mail about accounts. Its token follows from the id and a key; only the hash is here. `next_attempt_at` is NULL when
+# the mailer has the mail, or nobody needs it any more.
+account_mails = sa.Table(
+    "account_mails",
+    metadata,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("purpose", sa.Text, nullable=False),
+    sa.Column("to_email", sa.Text, nullable=False),
+    sa.Column("organisation_id", sa.Uuid),
+    sa.Column("user_id", sa.ForeignKey(users.c.id)),
+    sa.Column("invitation_id", sa.ForeignKey(invitations.c.id)),
+    sa.Column("token_hash", sa.LargeBinary, unique=True),
+    sa.Column("created_at", _time, nullable=False),
+    sa.Column("expires_at", _time, nullable=False),
+    sa.Column("used_at", _time),
+    sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("next_attempt_at", _time),
+    sa.Index(None, "user_id"),
+    sa.Index(None, "invitation_id"),
+    sa.Index(None, "expires_at"),
+    sa.Index("ix_account_mails_waiting", "next_attempt_at", postgresql_where=sa.text("next_attempt_at IS NOT NULL")),
+    # Of one address one reset waits at a time, whoever asks how often.
+    sa.Index(
+        "uq_account_mails_reset",
+        "to_email",
+        unique=True,
+        postgresql_where=sa.text("purpose = 'reset_password' AND user_id IS NULL"),
+    ),
 )
 
 outbox = outbox_table(metadata)

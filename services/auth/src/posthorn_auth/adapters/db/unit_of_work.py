@@ -7,6 +7,7 @@ from typing import Self
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from posthorn_auth.adapters.db.accounts import SqlInvitations, SqlMails
 from posthorn_auth.adapters.db.repositories import SqlApiKeys, SqlSessions, SqlSigningKeys, SqlUsers
 from posthorn_common.outbox import Outbox
 from posthorn_contracts.envelope import Event
@@ -19,8 +20,11 @@ class SqlUnitOfWork:
     sessions: SqlSessions
     api_keys: SqlApiKeys
     signing_keys: SqlSigningKeys
+    mails: SqlMails
+    invitations: SqlInvitations
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, *, token_key: bytes) -> None:
+        self._token_key = token_key
         self._transaction = engine.begin()
         self._outbox = Outbox()
 
@@ -31,6 +35,8 @@ class SqlUnitOfWork:
         self.sessions = SqlSessions(self._connection)
         self.api_keys = SqlApiKeys(self._connection)
         self.signing_keys = SqlSigningKeys(self._connection)
+        self.mails = SqlMails(self._connection, self._token_key)
+        self.invitations = SqlInvitations(self._connection)
         return self
 
     async def __aexit__(

@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse
 from posthorn_auth.bootstrap import Container
 from posthorn_auth.domain import errors
 from posthorn_auth.entrypoints.http.deps import Services
-from posthorn_auth.entrypoints.http.routes import api_keys, sessions, users
+from posthorn_auth.entrypoints.http.routes import accounts, api_keys, invitations, pages, sessions, users
 from posthorn_common.db import ping
 from posthorn_common.http.app import AppParts, create_app
 from posthorn_common.http.problems import problem_response, responses
@@ -23,6 +23,8 @@ _STATUSES: dict[type[Exception], int] = {
     errors.ScopeNotHeld: 403,
     errors.ExpiryInThePast: 422,
     errors.LastOwner: 409,
+    errors.InvitationExists: 409,
+    errors.LinkNotValid: 400,
     errors.NotFound: 404,
 }
 
@@ -38,7 +40,8 @@ async def signing_keys(services: Services) -> JSONResponse:
 def build_app(container: Container | None, *, business_routes: bool = True) -> FastAPI:
     """Return the application; without a container it can only describe itself."""
     routers = (
-        sessions.router, users.router, api_keys.router, sessions.internal_router, api_keys.internal_router, keys_router,
+        sessions.router, accounts.router, users.router, invitations.router, api_keys.router, keys_router, pages.router,
+        sessions.internal_router, api_keys.internal_router,
     )  # fmt: skip
     app = create_app(
         AppParts(

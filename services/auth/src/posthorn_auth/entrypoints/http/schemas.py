@@ -59,6 +59,7 @@ class UserAnswer(Answer):
     name: str
     role: Role
     status: UserStatus
+    email_verified: bool = Field(description="Whether the user has proved to read mail at the address.")
     created_at: AwareDatetime
     updated_at: AwareDatetime
 
@@ -74,6 +75,55 @@ class UserChangeRequest(RequestModel):
     name: SingleLine | None = None
     role: Role | None = None
     status: UserStatus | None = None
+
+
+class InvitationRequest(RequestModel):
+    email: EmailAddress
+    role: Role
+
+
+class InvitationAnswer(Answer):
+    id: UUID
+    email: str
+    role: Role
+    invited_by: UUID
+    created_at: AwareDatetime
+    expires_at: AwareDatetime = Field(description="After that it has to be sent again.")
+
+
+MailToken = Annotated[
+    str,
+    Field(min_length=1, max_length=200, description="What stands behind the `#` of the link in the message."),
+]
+
+
+class AcceptInvitationRequest(RequestModel):
+    token: MailToken
+    name: SingleLine = Field(examples=["Grace Hopper"])
+    password: Password = Field(description=f"{MIN_CHARACTERS} to {MAX_CHARACTERS} characters, not a common one.")
+
+
+class ConfirmEmailRequest(RequestModel):
+    token: MailToken
+
+
+class ChangeEmailRequest(RequestModel):
+    new_email: EmailAddress
+    current_password: Password
+
+
+class AskResetRequest(RequestModel):
+    email: EmailAddress
+
+
+class ResetPasswordRequest(RequestModel):
+    token: MailToken
+    new_password: Password
+
+
+class TransferRequest(RequestModel):
+    user_id: UUID = Field(description="Who becomes an owner; you become an admin.")
+    current_password: Password
 
 
 class TokenAnswer(BaseModel):

@@ -9,11 +9,12 @@ from fastapi import APIRouter, Depends
 
 from posthorn_auth.app.managing_users import NewUser, UserChange
 from posthorn_auth.domain.users import UserStatus
-from posthorn_auth.entrypoints.http.deps import Services, actor
+from posthorn_auth.entrypoints.http.deps import FromClient, Person, Services, actor
 from posthorn_auth.entrypoints.http.schemas import (
     NewUserRequest,
     OrganisationAnswer,
     OrganisationRequest,
+    TransferRequest,
     UserAnswer,
     UserChangeRequest,
 )
@@ -46,6 +47,22 @@ async def change_organisation(
     """Give the organisation another name."""
     changed = await services.managing_users.rename_organisation(caller.organisation_id, body.name)
     return OrganisationAnswer.model_validate(changed)
+
+
+@router.post(
+    "/v1/organisation/transfer-ownership",
+    operation_id="transfer_ownership",
+    responses=responses(401, 403, 404, 422, 429),
+    dependencies=[Depends(requires(Permission.ORGANISATION_WRITE))],
+)
+async def transfer_ownership(
+    body: TransferRequest, caller: Person, services: Services, client: FromClient
+) -> UserAnswer:
+    """Make another user the owner in your place; you become an admin. Both have to sign in again."""
+    await services.password_proof.check(
+        caller.organisation_id, caller.subject_id, body.current_password, client.address
+    )
+    return UserAnswer.model_validate(await services.managing_users.transfer_ownership(actor(caller), body.user_id))
 
 
 @router.get("/v1/users", operation_id="list_users", responses=responses(400, 401, 403))

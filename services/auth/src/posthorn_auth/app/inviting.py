@@ -1,0 +1,145 @@
+"""Invitations: by mail, to join an organisation in a role."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from uuid import UUID
+
+from posthorn_auth.app.managing_users import Actor
+from posthorn_auth.app.passwords import NewPasswords
+from posthorn_auth.app.ports import NewUnitOfWork, UnitOfWork
+from posthorn_auth.domain.credentials import hash_secret
+from posthorn_auth.domain.errors import EmailTaken, LinkNotValid, NotAllowed, TooManyAttempts, UserNotFound
+from posthorn_auth.domain.invitations import Invitation
+from posthorn_auth.domain.mails import MailPurpose, NewMail
+from posthorn_auth.domain.users import User, UserStatus, check_may_add
+from posthorn_common.clock import Clock, new_id
+from posthorn_common.events import event
+from posthorn_contracts.auth.v1 import UserAdded, UserAddedData
+from posthorn_contracts.permissions import Role
+
+_SECONDS_BETWEEN_MAILS = 60
+_LINK = (MailPurpose.INVITATION,)
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """What somebody who accepts an invitation tells."""
+
+    token: str
+    name: str
+    password: str
+
+
+class Inviting:
+    """The use cases of invitations."""
+
+    def __init__(self, *, new_unit_of_work: NewUnitOfWork, passwords: NewPasswords, clock: Clock) -> None:
+        self._new_unit_of_work = new_unit_of_work
+        self._passwords = passwords
+        self._clock = clock
+
+    async def invite(self, actor: Actor, email: str, role: str) -> Invitation:
+        """Invite somebody. Raises NotAllowed, InvitationExists, EmailTaken (by a user of this organisation).
+
+        Users of other organisations are invited like anybody: who has an account elsewhere is nobody's business.
+        """
+        check_may_add(actor.role, role)
+        async with self._new_unit_of_work() as uow:
+            user = await uow.users.by_email(email)
+            if user is not None and user.organisation_id == actor.organisation_id:
+                raise EmailTaken
+            invitation = await uow.invitations.add(new_id(), actor.organisation_id, email, role, actor.user_id)
+            await _send(uow, invitation)
+        return invitation
+
+    async def list_invitations(self, organisation_id: UUID, after: UUID | None, limit: int) -> list[Invitation]:
+        """Return invitations that are open or have expired, in order of their ids."""
+        async with self._new_unit_of_work() as uow:
+            return await uow.invitations.page(organisation_id, after, limit)
+
+    async def resend(self, actor: Actor, invitation_id: UUID) -> Invitation:
+        """Send a new link, for another seven days; the old one is void.
+
+        Raises InvitationNotFound, NotAllowed, TooManyAttempts within a minute after the last one.
+        """
+        async with self._new_unit_of_work() as uow:
+            invitation = await uow.invitations.lock(actor.organisation_id, invitation_id)
+            check_may_add(actor.role, invitation.role)
+            age = await uow.mails.seconds_since_last(invitation.id)
+            if age is not None and age < _SECONDS_BETWEEN_MAILS:
+                raise TooManyAttempts(math.ceil(_SECONDS_BETWEEN_MAILS - age))
+            await uow.mails.void_of_invitation(invitation.id)
+            extended = await uow.invitations.extend(invitation.id)
+            await _send(uow, extended)
+        return extended
+
+    async def revoke(self, actor: Actor, invitation_id: UUID) -> None:
+        """Make an invitation void. Raises InvitationNotFound, NotAllowed."""
+        async with self._new_unit_of_work() as uow:
+            invitation = await uow.invitations.lock(actor.organisation_id, invitation_id)
+            check_may_add(actor.role, invitation.role)
+            await uow.mails.void_of_invitation(invitation.id)
+            await uow.invitations.revoke(invitation.id)
+
+    async def accept(self, acceptance: Acceptance) -> User:
+        """Become a user of the organisation, with a name and a password.
+
+        Raises LinkNotValid, WeakPassword, EmailTaken. Whoever has lost the right to invite takes their open
+        invitations along.
+        """
+        token_hash = hash_secret(acceptance.token)
+        async with self._new_unit_of_work() as uow:
+            mail = await uow.mails.find(token_hash, _LINK)
+        if mail is None:
+            raise LinkNotValid  # before a password is hashed: that costs
+        password_hash = await self._passwords.hash(acceptance.password, name=acceptance.name, email=mail.to_email)
+        async with self._new_unit_of_work() as uow:
+            mail = await uow.mails.use(token_hash, _LINK)
+            invitation = (
+                await uow.invitations.accept(mail.invitation_id) if mail is not None and mail.invitation_id else None
+            )
+            if invitation is None:
+                raise LinkNotValid
+            await self._check_inviter(uow, invitation)
+            return await self._add(uow, invitation, acceptance.name, password_hash)
+
+    async def _add(self, uow: UnitOfWork, invitation: Invitation, name: str, password_hash: str) -> User:
+        now = self._clock.now()
+        user = User(
+            id=new_id(),
+            organisation_id=invitation.organisation_id,
+            email=invitation.email,
+            name=name,
+            role=invitation.role,
+            status=UserStatus.ACTIVE,
+            password_hash=password_hash,
+            created_at=now,
+            updated_at=now,
+            email_verified_at=now,
+        )
+        await uow.users.add(user)
+        data = UserAddedData(user_id=user.id, role=Role(user.role))
+        await uow.publish(event(UserAdded, user.id, user.organisation_id, data, self._clock))
+        return user
+
+    async def _check_inviter(self, uow: UnitOfWork, invitation: Invitation) -> None:
+        try:
+            inviter = await uow.users.lock(invitation.organisation_id, invitation.invited_by)
+            check_may_add(inviter.role, invitation.role)
+        except (UserNotFound, NotAllowed) as error:
+            raise LinkNotValid from error
+        if not inviter.is_active:
+            raise LinkNotValid
+
+
+async def _send(uow: UnitOfWork, invitation: Invitation) -> None:
+    await uow.mails.add(
+        NewMail(
+            MailPurpose.INVITATION,
+            invitation.email,
+            organisation_id=invitation.organisation_id,
+            invitation_id=invitation.id,
+        )
+    )
