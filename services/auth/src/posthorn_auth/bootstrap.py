@@ -18,11 +18,13 @@ from posthorn_auth.adapters.db.unit_of_work import SqlUnitOfWork
 from posthorn_auth.adapters.mailer_client import HttpAccountMailer
 from posthorn_auth.adapters.redis_throttle import RedisLoginThrottle
 from posthorn_auth.adapters.signing import KeyRing
+from posthorn_auth.adapters.totp import TotpAppCodes
 from posthorn_auth.app.inviting import Inviting
 from posthorn_auth.app.managing_api_keys import ManagingApiKeys
 from posthorn_auth.app.managing_users import ManagingUsers
 from posthorn_auth.app.passwords import NewPasswords, PasswordProof
 from posthorn_auth.app.proving_addresses import ProvingAddresses
+from posthorn_auth.app.second_factors import ManagingSecondFactors, SecondFactorCodes
 from posthorn_auth.app.sending_mails import SendingMails
 from posthorn_auth.app.signing_in import SigningIn
 from posthorn_auth.settings import Settings
@@ -57,6 +59,7 @@ class Container:
     inviting: Inviting
     proving_addresses: ProvingAddresses
     password_proof: PasswordProof
+    second_factors: ManagingSecondFactors
     sending_mails: SendingMails
 
 
@@ -98,9 +101,10 @@ def _container(settings: Settings, opened: _Resources, service_tokens: ServiceTo
     def new_unit_of_work() -> SqlUnitOfWork:
         return SqlUnitOfWork(opened.engine, token_key=mail_token_key)
 
+    box = SecretBox(key)
     key_ring = KeyRing(
         new_unit_of_work=new_unit_of_work,
-        box=SecretBox(key),
+        box=box,
         clock=clock,
         issuer=settings.token_issuer,
         access_token_seconds=settings.access_token_seconds,
@@ -113,6 +117,11 @@ def _container(settings: Settings, opened: _Resources, service_tokens: ServiceTo
     )
     passwords = NewPasswords(hasher=opened.hasher, common=frozenset(COMMON_PASSWORDS.read_text().splitlines()))
     proof = PasswordProof(new_unit_of_work=new_unit_of_work, hasher=opened.hasher, throttle=throttle)
+    factors = SecondFactorCodes(
+        codes=TotpAppCodes(settings.mail_from_name),
+        box=box,
+        recovery_key=hmac.digest(key, b"recovery code", "sha256"),
+    )
     return Container(
         settings=settings,
         engine=opened.engine,
@@ -127,6 +136,7 @@ def _container(settings: Settings, opened: _Resources, service_tokens: ServiceTo
             throttle=throttle,
             passwords=passwords,
             proof=proof,
+            factors=factors,
             tokens=key_ring,
             clock=clock,
             session_lifetime=timedelta(days=settings.refresh_token_days),
@@ -140,6 +150,9 @@ def _container(settings: Settings, opened: _Resources, service_tokens: ServiceTo
             new_unit_of_work=new_unit_of_work, passwords=passwords, proof=proof, throttle=throttle, clock=clock
         ),
         password_proof=proof,
+        second_factors=ManagingSecondFactors(
+            new_unit_of_work=new_unit_of_work, factors=factors, proof=proof, throttle=throttle, clock=clock
+        ),
         sending_mails=SendingMails(
             new_unit_of_work=new_unit_of_work,
             mailer=HttpAccountMailer(opened.mailer, from_name=settings.mail_from_name),

@@ -22,7 +22,10 @@ class Settings(DatabaseSettings):
         description="The organisation through whose default relay all mail about accounts is sent: the operator's own. "
         "Default: everybody's own organisation, whose admins can then read it.",
     )
-    mail_from_name: str = Field(default="Posthorn", max_length=100, description="Sender's name in such mail.")
+    mail_from_name: str = Field(
+        default="Posthorn", max_length=100, description="Sender's name in such mail; apps for second factors show it."
+    )
+    signing_key_days: int = Field(default=30, ge=1, le=365, description="A new signing key is made after so long.")
     access_token_seconds: int = Field(default=600, ge=60, le=600, description="Lifetime of an access token.")
     refresh_token_days: int = Field(default=30, ge=1, le=90, description="A session ends this long after the login.")
     login_attempts: int = Field(default=10, ge=3, le=1000, description="Failed logins allowed per window and account.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -193,6 +194,141 @@ async def test_keys_of_another_organisation_do_not_exist(client: httpx.AsyncClie
     body = {"name": "Ours", "scopes": ["contacts:read"]}
     key = (await client.post("/v1/api-keys", json=body, headers=owner)).json()
     assert (await client.delete(f"/v1/api-keys/{key['id']}", headers=stranger)).status_code == 404
+
+
+async def _key(client: httpx.AsyncClient, headers: dict[str, str], scope: str, **more: Any) -> dict[str, Any]:
+    body = {"name": "Program", "scopes": [scope], **more}
+    answer = await client.post("/v1/api-keys", json=body, headers=headers)
+    assert answer.status_code == 201, answer.text
+    made: dict[str, Any] = answer.json()
+    return made
+
+
+async def _works(client: httpx.AsyncClient, container: Container, key: dict[str, Any]) -> bool:
+    body = {"api_key": key["api_key"]}
+    return (await client.post("/internal/api-keys/exchange", json=body, headers=_service(container))).status_code == 200
+
+
+async def test_a_key_is_replaced_and_works_for_an_overlap(
+    client: httpx.AsyncClient, container: Container, register: Any
+) -> None:
+    owner = (await register())["headers"]
+    soon = (datetime.now(UTC) + timedelta(days=30)).isoformat()
+    old = await _key(client, owner, "contacts:read", expires_at=soon)
+    path = f"/v1/api-keys/{old['id']}/rotate"
+    answers = await asyncio.gather(
+        *(client.post(path, json={"overlap_seconds": 3600}, headers=owner) for _ in range(3))
+    )
+    assert sorted(answer.status_code for answer in answers) == [201, 409, 409]
+    (new,) = [answer.json() for answer in answers if answer.status_code == 201]
+    assert (new["name"], new["scopes"]) == (old["name"], old["scopes"])
+    assert [await _works(client, container, key) for key in (old, new)] == [True, True]
+    listed = {key["id"]: key for key in (await client.get("/v1/api-keys", headers=owner)).json()["items"]}
+    assert listed[old["id"]]["replaced_by"] == new["id"]
+    left = datetime.fromisoformat(listed[old["id"]]["expires_at"]) - datetime.now(UTC)
+    assert timedelta(minutes=55) < left <= timedelta(hours=1)
+    async with container.engine.begin() as connection:
+        over = sa.text("UPDATE api_keys SET expires_at = now() - interval '1 second' WHERE id = :id")
+        await connection.execute(over, {"id": old["id"]})
+    assert [await _works(client, container, key) for key in (old, new)] == [False, True]
+
+
+async def test_a_key_is_replaced_without_an_overlap_and_the_gateways_are_told(
+    client: httpx.AsyncClient, container: Container, register: Any
+) -> None:
+    owner, stranger = (await register())["headers"], (await register())["headers"]
+    old = await _key(client, owner, "contacts:read")
+    path = f"/v1/api-keys/{old['id']}/rotate"
+    assert (await client.post(path, json={}, headers=stranger)).status_code == 404
+    assert (await client.post(path, json={"overlap_seconds": 0}, headers=owner)).status_code == 201
+    assert not await _works(client, container, old)
+    assert old["id"] in await _told_of_revoked_keys(container)
+
+
+async def test_nobody_gets_by_replacing_a_key_what_they_could_not_make(
+    client: httpx.AsyncClient, register: Any
+) -> None:
+    owner = (await register())["headers"]
+    admin = await _sign_in(client, (await _add(client, owner, "admin")).json())
+    key = await _key(client, owner, "organisation:write")
+    refused = await client.post(f"/v1/api-keys/{key['id']}/rotate", json={}, headers=admin)
+    assert (refused.status_code, refused.json()["code"]) == (403, "scope_not_held")
+
+
+async def _told_of_revoked_keys(container: Container) -> set[str]:
+    async with container.engine.connect() as connection:
+        query = sa.text("SELECT body::jsonb->'data'->>'api_key_id' FROM outbox WHERE event_type LIKE 'auth.api-key.%'")
+        return set(await connection.scalars(query))
+
+
+@pytest.mark.parametrize(
+    ("change", "works"),
+    [
+        ({"status": "deactivated"}, [False, False]),
+        ({"role": "editor"}, [False, True]),
+        ({"status": "deactivated", "keep_api_keys": True}, [True, True]),
+    ],
+)
+async def test_keys_may_do_no_more_than_their_creator_unless_an_admin_keeps_them(
+    client: httpx.AsyncClient, container: Container, register: Any, change: dict[str, Any], works: list[bool]
+) -> None:
+    owner = (await register())["headers"]
+    admin = (await _add(client, owner, "admin")).json()
+    headers = await _sign_in(client, admin)
+    keys = [await _key(client, headers, scope) for scope in ("users:read", "contacts:write")]
+    others = await _key(client, owner, "users:read")
+    assert (await client.patch(f"/v1/users/{admin['id']}", json=change, headers=owner)).status_code == 200
+    assert [await _works(client, container, key) for key in keys] == works
+    assert await _works(client, container, others)
+    told = await _told_of_revoked_keys(container)
+    assert [key["id"] in told for key in keys] == [not good for good in works]
+
+
+async def test_an_access_token_of_somebody_who_was_demoted_makes_no_key(
+    client: httpx.AsyncClient, register: Any
+) -> None:
+    owner = (await register())["headers"]
+    admin = (await _add(client, owner, "admin")).json()
+    headers = await _sign_in(client, admin)
+    await client.patch(f"/v1/users/{admin['id']}", json={"role": "editor"}, headers=owner)
+    body = {"name": "Late", "scopes": ["users:read"]}
+    answer = await client.post("/v1/api-keys", json=body, headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (403, "scope_not_held")
+
+
+async def _age_signing_keys(container: Container, age: timedelta) -> None:
+    statement = sa.text(
+        "UPDATE signing_keys SET created_at = created_at - :age, signs_from = signs_from - :age"
+    ).bindparams(sa.bindparam("age", type_=sa.Interval))
+    async with container.engine.begin() as connection:
+        await connection.execute(statement, {"age": age})
+    container.key_ring._read_at = float("-inf")
+
+
+async def test_a_key_that_is_old_is_replaced_by_schedule_once(container: Container) -> None:
+    month = timedelta(days=30)
+    assert not await container.key_ring.rotate_if_due(month), "the key is fresh"
+    await _age_signing_keys(container, month)
+    rotated = await asyncio.gather(*(container.key_ring.rotate_if_due(month) for _ in range(3)))
+    assert sorted(rotated) == [False, False, True]
+    await _age_signing_keys(container, timedelta(hours=1))
+    await container.key_ring.rotate()
+    async with container.engine.connect() as connection:
+        stored = await connection.scalar(sa.text("SELECT count(*) FROM signing_keys"))
+    assert stored == 2, "keys that nobody needs any more are deleted, private halves and all"
+
+
+async def test_a_key_that_was_stolen_is_good_for_nothing_at_once(
+    client: httpx.AsyncClient, container: Container, register: Any
+) -> None:
+    before = await register()
+    new = await container.key_ring.rotate(compromised=True)
+    published = (await client.get("/.well-known/jwks.json")).json()["keys"]
+    assert [key["kid"] for key in published] == [new.id]
+    assert (await client.get("/v1/auth/me", headers=before["headers"])).status_code == 401
+    refreshed = await client.post("/v1/auth/refresh", json={"refresh_token": before["refresh_token"]})
+    headers = {"Authorization": f"Bearer {refreshed.json()['access_token']}"}
+    assert (await client.get("/v1/auth/me", headers=headers)).status_code == 200, "sessions go on"
 
 
 async def test_a_new_signing_key_is_published_before_it_signs(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from typing import Any
+from uuid import UUID
 
 import redis.asyncio as redis
 import structlog
@@ -43,6 +44,23 @@ class RedisLoginThrottle:
         if waits:
             raise TooManyAttempts(max(*waits, 1))
 
+    async def attempt_code(self, user_id: UUID) -> None:
+        """Count an attempt at a second factor; raise TooManyAttempts after as many as an account has."""
+        try:
+            used, wait = await self._count(_code_key(user_id), 1)
+        except (RedisError, OSError) as error:
+            log.warning("login_throttle_away", error=type(error).__name__)
+            return
+        if used > self._limits[0]:
+            raise TooManyAttempts(max(wait, 1))
+
+    async def succeed_code(self, user_id: UUID) -> None:
+        """Forget the attempts at the second factor."""
+        try:
+            await self._client.delete(_code_key(user_id))
+        except (RedisError, OSError) as error:
+            log.warning("login_throttle_away", error=type(error).__name__)
+
     async def succeed(self, email: str, address: str) -> None:
         """Forget the attempts at the account and this one of the address; remember the two together."""
         try:
@@ -74,6 +92,10 @@ async def _executed(pipeline: Any) -> list[Any]:
 
 def _address_key(address: str) -> str:
     return f"posthorn:auth:login:address:{_digest(address_group(address))}"
+
+
+def _code_key(user_id: UUID) -> str:
+    return f"posthorn:auth:login:code:{user_id}"
 
 
 def _known_key(email: str, address: str) -> str:

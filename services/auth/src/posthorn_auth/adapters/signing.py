@@ -13,12 +13,13 @@ import structlog
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from posthorn_auth.app.ports import NewUnitOfWork
+from posthorn_auth.app.ports import NewUnitOfWork, UnitOfWork
 from posthorn_auth.domain.credentials import ApiKey, Session
 from posthorn_auth.domain.signing_keys import (
     PUBLISHED_BEFORE_SIGNING,
     SigningKey,
     current_key,
+    is_due,
     published_keys,
 )
 from posthorn_auth.domain.users import User
@@ -62,14 +63,35 @@ class KeyRing:
                 await uow.signing_keys.add(self._new_key(timedelta(0)))
                 log.info("signing_key_made")
 
-    async def rotate(self) -> SigningKey:
-        """Publish a new key, which signs from ten minutes later."""
-        key = self._new_key(PUBLISHED_BEFORE_SIGNING)
+    async def rotate(self, *, compromised: bool = False) -> SigningKey:
+        """Publish a new key, which signs from ten minutes later; with `compromised` at once, and all others are void.
+
+        Keys that are not published any more are deleted.
+        """
         async with self._new_unit_of_work() as uow:
             await uow.signing_keys.lock()
-            await uow.signing_keys.add(key)
+            key = await self._replace(uow, compromised=compromised)
         self._read_at = float("-inf")
         return key
+
+    async def rotate_if_due(self, interval: timedelta) -> bool:
+        """Rotate if the newest key is older than that; of several processes one does it. Return whether."""
+        async with self._new_unit_of_work() as uow:
+            await uow.signing_keys.lock()
+            if not is_due(await uow.signing_keys.all(), await uow.users.now(), interval):
+                return False
+            key = await self._replace(uow, compromised=False)
+        log.info("signing_key_rotated", key_id=key.id)
+        self._read_at = float("-inf")
+        return True
+
+    async def _replace(self, uow: UnitOfWork, *, compromised: bool) -> SigningKey:
+        keys = await uow.signing_keys.all()
+        kept = [] if compromised else published_keys(keys, self._clock.now())
+        await uow.signing_keys.delete([key.id for key in keys if key not in kept])
+        new = self._new_key(timedelta(0) if compromised else PUBLISHED_BEFORE_SIGNING)
+        await uow.signing_keys.add(new)
+        return new
 
     async def jwks(self) -> dict[str, Any]:
         """Return the public keys as a JWK set (RFC 7517)."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from uuid import UUID
 
+from posthorn_auth.app.managing_api_keys import tell_of_revoked_key
 from posthorn_auth.app.passwords import NewPasswords
 from posthorn_auth.app.ports import NewUnitOfWork, UnitOfWork
 from posthorn_auth.app.signing_in import revoke_all_sessions
-from posthorn_auth.domain.errors import LastOwner, NotAllowed
+from posthorn_auth.domain.errors import LastOwner, NotAllowed, TwoFactorMissing
 from posthorn_auth.domain.users import (
     ADMIN,
     OWNER,
@@ -28,7 +29,7 @@ from posthorn_contracts.auth.v1 import (
     UserRoleChanged,
     UserRoleChangedData,
 )
-from posthorn_contracts.permissions import Role
+from posthorn_contracts.permissions import ROLE_PERMISSIONS, Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,8 @@ class UserChange:
     name: str | None = None
     role: str | None = None
     status: UserStatus | None = None
+    keep_api_keys: bool = False
+    """Whether keys that the user has created stay, though they may do more than the user from now on."""
 
 
 class ManagingUsers:
@@ -78,10 +81,32 @@ class ManagingUsers:
         async with self._new_unit_of_work() as uow:
             return await uow.users.organisation(organisation_id)
 
-    async def rename_organisation(self, organisation_id: UUID, name: str) -> Organisation:
-        """Give the organisation another name."""
+    async def change_organisation(
+        self, actor: Actor, *, name: str | None = None, two_factor_required: bool | None = None
+    ) -> Organisation:
+        """Change what is not None. A second factor that becomes required ends the sessions of all who have none.
+
+        Raises TwoFactorMissing if the actor has none.
+        """
         async with self._new_unit_of_work() as uow:
-            return await uow.users.rename_organisation(organisation_id, name)
+            before = await uow.users.lock_organisation(actor.organisation_id)
+            changed = replace(
+                before,
+                name=before.name if name is None else name,
+                two_factor_required=before.two_factor_required if two_factor_required is None else two_factor_required,
+            )
+            await uow.users.save_organisation(changed)
+            if two_factor_required:
+                await self._require_two_factor(uow, actor)
+        return changed
+
+    async def _require_two_factor(self, uow: UnitOfWork, actor: Actor) -> None:
+        # Logins look at the switch under a lock: whoever saw it off has a session by now, and it ends here.
+        without = await uow.users.without_two_factor(actor.organisation_id)
+        if any(user.id == actor.user_id for user in without):
+            raise TwoFactorMissing
+        for user in without:
+            await revoke_all_sessions(uow, user, self._clock)
 
     async def get_user(self, organisation_id: UUID, user_id: UUID) -> User:
         """Return a user of the organisation. Raises UserNotFound."""
@@ -135,6 +160,8 @@ class ManagingUsers:
                 raise LastOwner
             await uow.users.save(changed)
             await self._tell(uow, user, changed)
+            if not change.keep_api_keys:
+                await self._revoke_keys(uow, changed)
         return changed
 
     async def transfer_ownership(self, actor: Actor, user_id: UUID) -> User:
@@ -155,7 +182,15 @@ class ManagingUsers:
                 after = replace(before, role=role, updated_at=now)
                 await uow.users.save(after)
                 await self._tell(uow, before, after)
+                await self._revoke_keys(uow, after)
         return replace(heir, role=OWNER, updated_at=now)
+
+    async def _revoke_keys(self, uow: UnitOfWork, user: User) -> None:
+        """Make the user's keys void that may do more than the user: who leaves has seen them."""
+        allowed = frozenset(ROLE_PERMISSIONS[Role(user.role)]) if user.is_active else frozenset()
+        now = self._clock.now()
+        for key_id in await uow.api_keys.revoke_excess(user.organisation_id, user.id, allowed, now):
+            await tell_of_revoked_key(uow, user.organisation_id, key_id, self._clock)
 
     async def _tell(self, uow: UnitOfWork, before: User, after: User) -> None:
         organisation_id = after.organisation_id

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Protocol
 from uuid import UUID
 
 import structlog
@@ -11,8 +12,15 @@ import structlog
 from posthorn_auth.app.passwords import NewPasswords, PasswordProof
 from posthorn_auth.app.ports import AccessTokens, LoginThrottle, NewUnitOfWork, PasswordHasher, UnitOfWork
 from posthorn_auth.domain.credentials import Session, hash_secret, new_secret, successor
-from posthorn_auth.domain.errors import InvalidCredentials, InvalidRefreshToken, SessionNotFound
+from posthorn_auth.domain.errors import (
+    ChallengeNotValid,
+    InvalidCode,
+    InvalidCredentials,
+    InvalidRefreshToken,
+    SessionNotFound,
+)
 from posthorn_auth.domain.mails import MailPurpose, NewMail
+from posthorn_auth.domain.second_factors import Enrolment
 from posthorn_auth.domain.users import OWNER, Organisation, User, UserStatus
 from posthorn_common.clock import Clock, new_id
 from posthorn_common.events import event
@@ -56,6 +64,31 @@ class Client:
     user_agent: str
 
 
+@dataclass(frozen=True, slots=True)
+class Challenge:
+    """The password was right; a code is to come. With an `enrolment`, one of an app that is yet to be set up."""
+
+    token: str
+    enrolment: Enrolment | None
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    """Who has signed in. `recovery_codes` are shown this once, when a second factor was set up with it."""
+
+    user: User
+    tokens: Tokens
+    recovery_codes: list[str] | None = None
+
+
+class FactorCodes(Protocol):
+    """Makes and checks second factors."""
+
+    async def begin(self, uow: UnitOfWork, user: User) -> Enrolment: ...
+    async def confirm(self, uow: UnitOfWork, user: User, code: str) -> tuple[User, list[str]] | None: ...
+    async def check(self, uow: UnitOfWork, user: User, code: str) -> bool: ...
+
+
 class SigningIn:
     """The use cases of sessions."""
 
@@ -67,6 +100,7 @@ class SigningIn:
         throttle: LoginThrottle,
         passwords: NewPasswords,
         proof: PasswordProof,
+        factors: FactorCodes,
         tokens: AccessTokens,
         clock: Clock,
         session_lifetime: timedelta,
@@ -76,6 +110,7 @@ class SigningIn:
         self._new_unit_of_work = new_unit_of_work
         self._hasher = hasher
         self._throttle = throttle
+        self._factors = factors
         self._tokens = tokens
         self._passwords = passwords
         self._proof = proof
@@ -117,8 +152,11 @@ class SigningIn:
             await uow.publish(event(UserAdded, owner.id, organisation.id, added, self._clock))
         return organisation, owner, await self._answer(owner, session, refresh_token)
 
-    async def sign_in(self, email: str, password: str, client: Client) -> tuple[User, Tokens]:
-        """Open a session. Raises InvalidCredentials (for unknown users after the same work), TooManyAttempts."""
+    async def sign_in(self, email: str, password: str, client: Client) -> SignedIn | Challenge:
+        """Open a session, or ask for the second factor if the user has one or the organisation requires it.
+
+        Raises InvalidCredentials (for unknown users after the same work), TooManyAttempts.
+        """
         await self._throttle.attempt(email, client.address)
         async with self._new_unit_of_work() as uow:
             user = await uow.users.by_email(email)
@@ -133,10 +171,44 @@ class SigningIn:
             if not current.is_active or current.password_hash != user.password_hash:
                 raise self._refused(user)
             if outdated:
-                await uow.users.save(replace(current, password_hash=new_hash, updated_at=self._clock.now()))
+                current = replace(current, password_hash=new_hash, updated_at=self._clock.now())
+                await uow.users.save(current)
+            organisation = await uow.users.organisation(current.organisation_id, stays=True)
+            if current.two_factor or organisation.two_factor_required:
+                return await self._challenge(uow, current)
             session, refresh_token = await self._open_session(uow, current, client)
         await self._throttle.succeed(email, client.address)
-        return current, await self._answer(current, session, refresh_token)
+        return SignedIn(current, await self._answer(current, session, refresh_token))
+
+    async def give_second_factor(self, challenge: str, code: str, client: Client) -> SignedIn:
+        """Open a session with the second factor; one that is being set up counts from now on.
+
+        Raises ChallengeNotValid (also after five attempts, or when the password was changed meanwhile), InvalidCode,
+        TooManyAttempts.
+        """
+        token_hash = hash_secret(challenge)
+        async with self._new_unit_of_work() as uow:
+            whose = await uow.factors.attempt(token_hash)
+        if whose is None:
+            raise ChallengeNotValid
+        await self._throttle.attempt_code(whose[1])
+        async with self._new_unit_of_work() as uow:
+            user = await uow.users.lock(*whose)
+            if not user.is_active or not await uow.factors.end_challenge(token_hash):
+                raise ChallengeNotValid
+            recovery_codes = None
+            if user.two_factor:
+                fits = await self._factors.check(uow, user, code)
+            else:
+                confirmed = await self._factors.confirm(uow, user, code)
+                fits = confirmed is not None
+                user, recovery_codes = confirmed or (user, None)
+            if not fits:
+                raise InvalidCode  # and the challenge is there as before
+            session, refresh_token = await self._open_session(uow, user, client)
+        await self._throttle.succeed_code(user.id)
+        await self._throttle.succeed(user.email, client.address)
+        return SignedIn(user, await self._answer(user, session, refresh_token), recovery_codes)
 
     async def refresh(self, refresh_token: str, client: Client) -> tuple[User, Tokens]:
         """Exchange a refresh token for new tokens; each works once.
@@ -213,7 +285,14 @@ class SigningIn:
     async def delete_ended_sessions(self) -> int:
         """Delete what ended more than a day ago; return how many sessions."""
         async with self._new_unit_of_work() as uow:
+            await uow.factors.delete_ended()
             return await uow.sessions.delete_ended(self._clock.now() - timedelta(days=1))
+
+    async def _challenge(self, uow: UnitOfWork, user: User) -> Challenge:
+        enrolment = None if user.two_factor else await self._factors.begin(uow, user)
+        token = new_secret()
+        await uow.factors.add_challenge(hash_secret(token), user.organisation_id, user.id)
+        return Challenge(token, enrolment)
 
     async def _open_session(self, uow: UnitOfWork, user: User, client: Client) -> tuple[Session, str]:
         now = self._clock.now()
@@ -267,7 +346,8 @@ async def revoke_session(uow: UnitOfWork, session: Session, clock: Clock) -> Non
 
 
 async def revoke_all_sessions(uow: UnitOfWork, user: User, clock: Clock, *, keep: UUID | None = None) -> None:
-    """End all sessions of a user but `keep`, and tell the gateways."""
+    """End all sessions of a user but `keep`, and logins that are not complete; tell the gateways."""
+    await uow.factors.void_challenges(user.id)
     for session_id in await uow.sessions.revoke_all(user.id, clock.now(), keep=keep):
         data = SessionRevokedData(session_id=session_id, user_id=user.id)
         await uow.publish(event(SessionRevoked, session_id, user.organisation_id, data, clock))

@@ -96,6 +96,8 @@ class ApiKey:
     expires_at: datetime | None
     last_used_at: datetime | None
     revoked_at: datetime | None = None
+    replaced_by: UUID | None = None
+    """The key that was made in its place; this one is good until `expires_at`."""
 
     def seconds_left(self, now: datetime) -> int:
         """Return how long the key may still be used, 0 if it may not."""

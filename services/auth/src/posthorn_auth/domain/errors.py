@@ -12,8 +12,12 @@ AuthError
 ├── UserNotFound, ApiKeyNotFound, SessionNotFound, InvitationNotFound
 ├── LinkNotValid             the token of a mail is unknown, used, expired or void: the same answer for all
 ├── InvitationExists
+├── ChallengeNotValid        a login that waits for a second factor no more
+├── InvalidCode              the second factor does not fit
+├── TwoFactorRequired, TwoFactorSetUp, TwoFactorMissing
 ├── MailNotTaken             the mailer refuses a mail for now
 ├── ScopeNotHeld             an API key may do no more than its creator
+├── ApiKeyOver               a key that has expired, or was replaced before, cannot be replaced
 └── ExpiryInThePast          an API key that could never be used
 """
 
@@ -178,3 +182,57 @@ class MailNotTaken(AuthError):
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
+
+
+class ChallengeNotValid(AuthError):
+    """The first step of a login was too long ago, or had too many second ones."""
+
+    code = "challenge_not_valid"
+
+    def __init__(self) -> None:
+        super().__init__("Sign in again from the start.")
+
+
+class InvalidCode(AuthError):
+    """The code is wrong, too old, or was used before."""
+
+    code = "invalid_code"
+
+    def __init__(self) -> None:
+        super().__init__("The code is not valid. Each code works once.")
+
+
+class TwoFactorRequired(AuthError):
+    """The organisation lets nobody go without a second factor."""
+
+    code = "two_factor_required"
+
+    def __init__(self) -> None:
+        super().__init__("Your organisation requires a second factor.")
+
+
+class TwoFactorSetUp(AuthError):
+    """The user has a second factor already."""
+
+    code = "two_factor_set_up"
+
+    def __init__(self) -> None:
+        super().__init__("A second factor is set up. Remove it first.")
+
+
+class TwoFactorMissing(AuthError):
+    """Somebody wants others to have what they have not themselves."""
+
+    code = "two_factor_missing"
+
+    def __init__(self) -> None:
+        super().__init__("Set up a second factor for yourself first.")
+
+
+class ApiKeyOver(AuthError):
+    """The key has expired or was replaced before."""
+
+    code = "api_key_over"
+
+    def __init__(self) -> None:
+        super().__init__("The key has expired, or was replaced already.")

@@ -33,6 +33,11 @@ def current_key(keys: Sequence[SigningKey], now: datetime) -> SigningKey:
     return max((key for key in keys if key.signs_from <= now), key=lambda key: key.signs_from, default=oldest)
 
 
+def is_due(keys: Sequence[SigningKey], now: datetime, interval: timedelta) -> bool:
+    """Whether the newest key is older than `interval`; not so if there is none, which is somebody else's business."""
+    return bool(keys) and max(key.created_at for key in keys) + interval <= now
+
+
 def published_keys(keys: Sequence[SigningKey], now: datetime) -> list[SigningKey]:
     """Return the keys that verifiers must know at `now`, oldest first."""
     signing = current_key(keys, now)

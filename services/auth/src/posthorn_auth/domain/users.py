@@ -27,6 +27,7 @@ class Organisation:
     id: UUID
     name: str
     created_at: datetime
+    two_factor_required: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,8 @@ class User:
     updated_at: datetime
     email_verified_at: datetime | None = None
     """When the user last proved to read mail at the address."""
+    two_factor: bool = False
+    """Whether signing in takes a code as well."""
 
     @property
     def email_verified(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Annotated
 
 import typer
 
@@ -26,15 +27,20 @@ main = service_cli(COMMANDS)
 
 
 @main.command()
-def rotate_signing_key() -> None:
+def rotate_signing_key(
+    *,
+    compromised: Annotated[
+        bool, typer.Option("--compromised", help="Sign with it at once, and let no older token be valid any more.")
+    ] = False,
+) -> None:
     """Publish a new signing key; it signs from ten minutes later, when all verifiers know it."""
     settings = load_settings(Settings)
     configure_logging(service="auth", level=settings.log_level)
-    key = asyncio.run(_rotate(settings))
+    key = asyncio.run(_rotate(settings, compromised=compromised))
     typer.echo(f"key {key[0]} signs from {key[1]}")
 
 
-async def _rotate(settings: Settings) -> tuple[str, str]:
+async def _rotate(settings: Settings, *, compromised: bool) -> tuple[str, str]:
     async with bootstrap(settings) as container:
-        key = await container.key_ring.rotate()
+        key = await container.key_ring.rotate(compromised=compromised)
         return key.id, key.signs_from.isoformat()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Sequence
+from datetime import timedelta
 
 from posthorn_auth.bootstrap import bootstrap
 from posthorn_auth.entrypoints.http.app import build_app
@@ -23,9 +24,13 @@ async def start(settings: Settings, wanted: frozenset[str]) -> AsyncGenerator[Se
     async with bootstrap(settings) as container:
         await container.key_ring.ensure_key()
 
+        async def rotate() -> None:
+            await container.key_ring.rotate_if_due(timedelta(days=settings.signing_key_days))
+
         async def schedule(stop: asyncio.Event) -> None:
             await asyncio.gather(
                 run_every(_PURGE_SECONDS, container.signing_in.delete_ended_sessions, stop=stop, name="purge_sessions"),
+                run_every(_PURGE_SECONDS, rotate, stop=stop, name="rotate_signing_key"),
                 run_every(_PURGE_SECONDS, container.sending_mails.delete_old, stop=stop, name="purge_mails"),
             )
 

@@ -55,6 +55,7 @@ _POST = frozenset({"POST"})
 ROUTES: tuple[Route, ...] = (
     Route("/v1/auth/register", Service.AUTH, Entrance.SIGN_IN),
     Route("/v1/auth/login", Service.AUTH, Entrance.SIGN_IN),
+    Route("/v1/auth/login/second-factor", Service.AUTH, Entrance.SIGN_IN),
     Route("/v1/auth/refresh", Service.AUTH, Entrance.SIGN_IN),
     Route("/v1/auth/password-reset*", Service.AUTH, Entrance.SIGN_IN),
     Route("/v1/auth/email/confirm", Service.AUTH, Entrance.SIGN_IN),

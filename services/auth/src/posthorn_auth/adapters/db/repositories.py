@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -37,20 +39,28 @@ class SqlUsers:
         values = {"id": organisation.id, "name": organisation.name, "created_at": organisation.created_at}
         await self._connection.execute(sa.insert(organisations).values(values))
 
-    async def organisation(self, organisation_id: UUID) -> Organisation:
-        """Return the organisation."""
+    async def organisation(self, organisation_id: UUID, *, stays: bool = False) -> Organisation:
+        """Return the organisation; with `stays` nobody changes it until the transaction ends."""
         query = sa.select(organisations).where(organisations.c.id == organisation_id)
+        if stays:
+            query = query.with_for_update(read=True)
         return _organisation((await self._connection.execute(query)).one())
 
-    async def rename_organisation(self, organisation_id: UUID, name: str) -> Organisation:
-        """Store another name."""
-        change = (
-            sa.update(organisations)
-            .where(organisations.c.id == organisation_id)
-            .values(name=name)
-            .returning(organisations)
-        )
-        return _organisation((await self._connection.execute(change)).one())
+    async def lock_organisation(self, organisation_id: UUID) -> Organisation:
+        """Return the organisation, which nobody else changes or relies on until the transaction ends."""
+        query = sa.select(organisations).where(organisations.c.id == organisation_id).with_for_update()
+        return _organisation((await self._connection.execute(query)).one())
+
+    async def save_organisation(self, organisation: Organisation) -> None:
+        """Store a changed organisation."""
+        change = sa.update(organisations).where(organisations.c.id == organisation.id)
+        values = {"name": organisation.name, "two_factor_required": organisation.two_factor_required}
+        await self._connection.execute(change.values(values))
+
+    async def without_two_factor(self, organisation_id: UUID) -> list[User]:
+        """Return the users who sign in with a password alone."""
+        query = sa.select(users).where(users.c.organisation_id == organisation_id, users.c.two_factor.is_(False))
+        return [_user(row) for row in await self._connection.execute(query)]
 
     async def add(self, user: User) -> None:
         """Store a new user. Raises EmailTaken."""
@@ -245,6 +255,38 @@ class SqlApiKeys:
         row = (await self._connection.execute(sa.select(api_keys).where(api_keys.c.key_hash == key_hash))).one_or_none()
         return None if row is None else _api_key(row)
 
+    async def lock(self, organisation_id: UUID, key_id: UUID) -> ApiKey:
+        """Return a key that is not revoked, unchanged by others until the transaction ends. Raises ApiKeyNotFound."""
+        query = sa.select(api_keys).where(
+            api_keys.c.organisation_id == organisation_id, api_keys.c.id == key_id, api_keys.c.revoked_at.is_(None)
+        )
+        row = (await self._connection.execute(query.with_for_update())).one_or_none()
+        if row is None:
+            raise ApiKeyNotFound
+        return _api_key(row)
+
+    async def replace(self, key_id: UUID, successor_id: UUID, expires_at: datetime) -> None:
+        """Note what replaces a key, and until when it is good."""
+        change = sa.update(api_keys).where(api_keys.c.id == key_id)
+        await self._connection.execute(change.values(replaced_by=successor_id, expires_at=expires_at))
+
+    async def revoke_excess(
+        self, organisation_id: UUID, creator_id: UUID, allowed: frozenset[str], now: datetime
+    ) -> list[UUID]:
+        """Make all keys of a creator void that may do what is not in `allowed`; return their ids."""
+        change = (
+            sa.update(api_keys)
+            .where(
+                api_keys.c.organisation_id == organisation_id,
+                api_keys.c.created_by == creator_id,
+                api_keys.c.revoked_at.is_(None),
+                sa.not_(api_keys.c.scopes.bool_op("<@")(sa.cast(sorted(allowed), ARRAY(sa.Text)))),
+            )
+            .values(revoked_at=now)
+            .returning(api_keys.c.id)
+        )
+        return list(await self._connection.scalars(change))
+
     async def touch(self, key_id: UUID, now: datetime) -> None:
         """Record a use, at most once a minute."""
         stale = sa.or_(api_keys.c.last_used_at.is_(None), api_keys.c.last_used_at < now - _KEY_USE_RECORDED_EVERY)
@@ -283,6 +325,10 @@ class SqlSigningKeys:
         values = {column.name: getattr(key, column.name) for column in signing_keys.columns}
         await self._connection.execute(sa.insert(signing_keys).values(values))
 
+    async def delete(self, key_ids: Collection[str]) -> None:
+        """Forget keys, private halves and all."""
+        await self._connection.execute(sa.delete(signing_keys).where(signing_keys.c.id.in_(key_ids)))
+
     async def lock(self) -> None:
         """Wait for others who add keys, and let nobody else until the transaction ends."""
         await self._connection.execute(sa.text("LOCK TABLE signing_keys IN SHARE ROW EXCLUSIVE MODE"))
@@ -297,7 +343,9 @@ _KEY_COLUMNS = tuple(column.name for column in api_keys.columns if column.name !
 
 
 def _organisation(row: sa.Row[Any]) -> Organisation:
-    return Organisation(id=row.id, name=row.name, created_at=row.created_at)
+    return Organisation(
+        id=row.id, name=row.name, created_at=row.created_at, two_factor_required=row.two_factor_required
+    )
 
 
 def _user(row: sa.Row[Any]) -> User:
@@ -312,6 +360,7 @@ def _user(row: sa.Row[Any]) -> User:
         created_at=row.created_at,
         updated_at=row.updated_at,
         email_verified_at=row.email_verified_at,
+        two_factor=row.two_factor,
     )
 
 

@@ -16,6 +16,7 @@ organisations = sa.Table(
     sa.Column("id", sa.Uuid, primary_key=True),
     sa.Column("name", sa.Text, nullable=False),
     sa.Column("created_at", _time, nullable=False),
+    sa.Column("two_factor_required", sa.Boolean, nullable=False, server_default=sa.false()),
 )
 
 users = sa.Table(
@@ -31,6 +32,7 @@ users = sa.Table(
     sa.Column("created_at", _time, nullable=False),
     sa.Column("updated_at", _time, nullable=False),
     sa.Column("email_verified_at", _time),
+    sa.Column("two_factor", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.CheckConstraint("role IN ('owner', 'admin', 'editor', 'viewer')", name="role"),
     sa.CheckConstraint("status IN ('active', 'deactivated')", name="status"),
     sa.Index(None, "organisation_id", "id"),
@@ -77,6 +79,7 @@ api_keys = sa.Table(
     sa.Column("expires_at", _time),
     sa.Column("last_used_at", _time),
     sa.Column("revoked_at", _time),
+    sa.Column("replaced_by", sa.Uuid),
     sa.Index(None, "organisation_id", "id"),
 )
 
@@ -141,6 +144,35 @@ account_mails = sa.Table(
         unique=True,
         postgresql_where=sa.text("purpose = 'reset_password' AND user_id IS NULL"),
     ),
+)
+
+second_factors = sa.Table(
+    "second_factors",
+    metadata,
+    sa.Column("user_id", sa.ForeignKey(users.c.id), primary_key=True),
+    sa.Column("organisation_id", sa.Uuid, nullable=False),
+    sa.Column("sealed_secret", sa.LargeBinary, nullable=False),
+    sa.Column("created_at", _time, nullable=False),
+    sa.Column("confirmed_at", _time),
+    sa.Column("last_step", sa.BigInteger),
+)
+
+recovery_codes = sa.Table(
+    "recovery_codes",
+    metadata,
+    sa.Column("user_id", sa.ForeignKey(users.c.id), primary_key=True),
+    sa.Column("code_hash", sa.LargeBinary, primary_key=True),
+)
+
+# Logins whose password was right and whose second factor is to come.
+login_challenges = sa.Table(
+    "login_challenges",
+    metadata,
+    sa.Column("token_hash", sa.LargeBinary, primary_key=True),
+    sa.Column("organisation_id", sa.Uuid, nullable=False),
+    sa.Column("user_id", sa.ForeignKey(users.c.id), nullable=False, index=True),
+    sa.Column("expires_at", _time, nullable=False, index=True),
+    sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
 )
 
 outbox = outbox_table(metadata)

@@ -8,6 +8,7 @@ from typing import Self
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from posthorn_auth.adapters.db.accounts import SqlInvitations, SqlMails
+from posthorn_auth.adapters.db.factors import SqlFactors
 from posthorn_auth.adapters.db.repositories import SqlApiKeys, SqlSessions, SqlSigningKeys, SqlUsers
 from posthorn_common.outbox import Outbox
 from posthorn_contracts.envelope import Event
@@ -22,6 +23,7 @@ class SqlUnitOfWork:
     signing_keys: SqlSigningKeys
     mails: SqlMails
     invitations: SqlInvitations
+    factors: SqlFactors
 
     def __init__(self, engine: AsyncEngine, *, token_key: bytes) -> None:
         self._token_key = token_key
@@ -37,6 +39,7 @@ class SqlUnitOfWork:
         self.signing_keys = SqlSigningKeys(self._connection)
         self.mails = SqlMails(self._connection, self._token_key)
         self.invitations = SqlInvitations(self._connection)
+        self.factors = SqlFactors(self._connection)
         return self
 
     async def __aexit__(

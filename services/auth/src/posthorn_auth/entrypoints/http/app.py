@@ -8,7 +8,15 @@ from fastapi.responses import JSONResponse
 from posthorn_auth.bootstrap import Container
 from posthorn_auth.domain import errors
 from posthorn_auth.entrypoints.http.deps import Services
-from posthorn_auth.entrypoints.http.routes import accounts, api_keys, invitations, pages, sessions, users
+from posthorn_auth.entrypoints.http.routes import (
+    accounts,
+    api_keys,
+    invitations,
+    pages,
+    second_factors,
+    sessions,
+    users,
+)
 from posthorn_common.db import ping
 from posthorn_common.http.app import AppParts, create_app
 from posthorn_common.http.problems import problem_response, responses
@@ -25,6 +33,12 @@ _STATUSES: dict[type[Exception], int] = {
     errors.LastOwner: 409,
     errors.InvitationExists: 409,
     errors.LinkNotValid: 400,
+    errors.ChallengeNotValid: 401,
+    errors.InvalidCode: 401,
+    errors.ApiKeyOver: 409,
+    errors.TwoFactorRequired: 409,
+    errors.TwoFactorSetUp: 409,
+    errors.TwoFactorMissing: 409,
     errors.NotFound: 404,
 }
 
@@ -40,7 +54,8 @@ async def signing_keys(services: Services) -> JSONResponse:
 def build_app(container: Container | None, *, business_routes: bool = True) -> FastAPI:
     """Return the application; without a container it can only describe itself."""
     routers = (
-        sessions.router, accounts.router, users.router, invitations.router, api_keys.router, keys_router, pages.router,
+        sessions.router, accounts.router, second_factors.router, users.router, invitations.router, api_keys.router,
+        keys_router, pages.router,
         sessions.internal_router, api_keys.internal_router,
     )  # fmt: skip
     app = create_app(

@@ -46,11 +46,17 @@ class PasswordRequest(RequestModel):
 class OrganisationAnswer(Answer):
     id: UUID
     name: str
+    two_factor_required: bool
     created_at: AwareDatetime
 
 
 class OrganisationRequest(RequestModel):
-    name: SingleLine
+    name: SingleLine | None = None
+    two_factor_required: bool | None = Field(
+        default=None,
+        description="With true, whoever has no second factor is signed out and sets one up at the next login. People "
+        "only, who have one themselves; API keys and sign-in through an identity provider are not concerned.",
+    )
 
 
 class UserAnswer(Answer):
@@ -60,6 +66,7 @@ class UserAnswer(Answer):
     role: Role
     status: UserStatus
     email_verified: bool = Field(description="Whether the user has proved to read mail at the address.")
+    two_factor: bool = Field(description="Whether signing in takes a code as well.")
     created_at: AwareDatetime
     updated_at: AwareDatetime
 
@@ -75,6 +82,11 @@ class UserChangeRequest(RequestModel):
     name: SingleLine | None = None
     role: Role | None = None
     status: UserStatus | None = None
+    keep_api_keys: bool = Field(
+        default=False,
+        description="Keys that the user has created and that may do more than the user from now on are void, unless "
+        "this is true.",
+    )
 
 
 class InvitationRequest(RequestModel):
@@ -137,6 +149,59 @@ class SignedInAnswer(TokenAnswer):
     user: UserAnswer
 
 
+class EnrolmentAnswer(Answer):
+    secret: str = Field(description="Base32, to type into an authenticator app.")
+    uri: str = Field(description="The same as an `otpauth:` URI, to show as a QR code.")
+
+
+class ChallengeAnswer(BaseModel):
+    challenge: str = Field(description="Give it back to `POST /v1/auth/login/second-factor`, with a code.")
+    expires_in: int = Field(description="Seconds until it is void.")
+    enrolment: EnrolmentAnswer | None = Field(
+        description="Not null: the organisation requires a second factor, and this sets it up with the first code."
+    )
+
+
+Code = Annotated[
+    str,
+    Field(min_length=6, max_length=20, examples=["123456"], description="Of the app, or one of the recovery codes."),
+]
+
+
+class SecondStepRequest(RequestModel):
+    challenge: str = Field(min_length=1, max_length=200)
+    code: Code
+
+
+class SecondStepAnswer(SignedInAnswer):
+    recovery_codes: list[str] | None = Field(
+        description="Shown this once, when a second factor was set up with this login: each works once."
+    )
+
+
+class FactorStatusAnswer(Answer):
+    enabled: bool
+    required: bool = Field(description="Whether the organisation requires a second factor.")
+    recovery_codes_left: int
+
+
+class CurrentPasswordRequest(RequestModel):
+    current_password: Password
+
+
+class CodeRequest(RequestModel):
+    code: Code
+
+
+class FactorProofRequest(RequestModel):
+    current_password: Password
+    code: Code
+
+
+class RecoveryCodesAnswer(BaseModel):
+    recovery_codes: list[str] = Field(description="Shown this once. Each signs in once, in place of the app.")
+
+
 class RegisteredAnswer(SignedInAnswer):
     organisation: OrganisationAnswer
 
@@ -162,6 +227,16 @@ class ApiKeyAnswer(Answer):
     created_at: AwareDatetime
     expires_at: AwareDatetime | None
     last_used_at: AwareDatetime | None
+    replaced_by: UUID | None = Field(description="The key that was made in its place.")
+
+
+class RotationRequest(RequestModel):
+    overlap_seconds: int = Field(
+        default=86_400,
+        ge=0,
+        le=30 * 86_400,
+        description="How long the old key works yet; with 0 it is void at once. Anything else is at least ten minutes.",
+    )
 
 
 class NewApiKeyAnswer(ApiKeyAnswer):

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Depends
 
-from posthorn_auth.app.managing_api_keys import NewApiKey
+from posthorn_auth.app.managing_api_keys import NewApiKey, Rotation
 from posthorn_auth.entrypoints.http.deps import Services, person
-from posthorn_auth.entrypoints.http.schemas import ApiKeyAnswer, ApiKeyRequest, NewApiKeyAnswer
+from posthorn_auth.entrypoints.http.schemas import ApiKeyAnswer, ApiKeyRequest, NewApiKeyAnswer, RotationRequest
 from posthorn_common.http.identity import internal_caller, requires
 from posthorn_common.http.pagination import Page, Paging, encode_cursor, id_after
 from posthorn_common.http.problems import responses
@@ -45,6 +46,27 @@ async def create_api_key(body: ApiKeyRequest, caller: Writer, services: Services
     wanted = NewApiKey(name=body.name, scopes=frozenset(body.scopes), expires_at=body.expires_at)
     key, secret = await services.managing_api_keys.create(
         caller.organisation_id, caller.subject_id, caller.scopes, wanted
+    )
+    return NewApiKeyAnswer(**ApiKeyAnswer.model_validate(key).model_dump(), api_key=secret)
+
+
+@router.post(
+    "/v1/api-keys/{api_key_id}/rotate",
+    operation_id="rotate_api_key",
+    status_code=201,
+    responses=responses(401, 403, 404, 409, 422),
+    dependencies=[Depends(person)],
+)
+async def rotate_api_key(
+    api_key_id: UUID, body: RotationRequest, caller: Writer, services: Services
+) -> NewApiKeyAnswer:
+    """Create a key in the place of another: same name, permissions and length of life. It is shown this once.
+
+    The old one works for `overlap_seconds` yet, so that programs can change over.
+    """
+    rotation = Rotation(api_key_id, timedelta(seconds=body.overlap_seconds))
+    key, secret = await services.managing_api_keys.rotate(
+        caller.organisation_id, caller.subject_id, caller.scopes, rotation
     )
     return NewApiKeyAnswer(**ApiKeyAnswer.model_validate(key).model_dump(), api_key=secret)
 

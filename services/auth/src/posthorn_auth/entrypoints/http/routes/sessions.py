@@ -6,10 +6,14 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query
+from fastapi.responses import JSONResponse
 
-from posthorn_auth.app.signing_in import Registration, Tokens
+from posthorn_auth.app.signing_in import Registration, SignedIn, Tokens
+from posthorn_auth.domain.second_factors import CHALLENGE_LIFETIME
 from posthorn_auth.entrypoints.http.deps import FromClient, Person, Services
 from posthorn_auth.entrypoints.http.schemas import (
+    ChallengeAnswer,
+    EnrolmentAnswer,
     LoginRequest,
     MeAnswer,
     OrganisationAnswer,
@@ -17,6 +21,8 @@ from posthorn_auth.entrypoints.http.schemas import (
     RefreshRequest,
     RegisteredAnswer,
     RegisterRequest,
+    SecondStepAnswer,
+    SecondStepRequest,
     SessionAnswer,
     SignedInAnswer,
     UserAnswer,
@@ -45,11 +51,37 @@ async def register(body: RegisterRequest, services: Services, client: FromClient
     )
 
 
-@router.post("/v1/auth/login", operation_id="sign_in", responses=responses(401, 422, 429))
-async def login(body: LoginRequest, services: Services, client: FromClient) -> SignedInAnswer:
-    """Sign in with e-mail and password."""
-    user, tokens = await services.signing_in.sign_in(body.email, body.password, client)
-    return SignedInAnswer(user=UserAnswer.model_validate(user), **_tokens(services, tokens))
+@router.post(
+    "/v1/auth/login",
+    operation_id="sign_in",
+    response_model=SignedInAnswer,
+    responses={
+        **responses(401, 422, 429),
+        202: {"model": ChallengeAnswer, "description": "A second factor is to come"},
+    },
+)
+async def login(body: LoginRequest, services: Services, client: FromClient) -> SignedInAnswer | JSONResponse:
+    """Sign in with e-mail and password. 202: give a code to `POST /v1/auth/login/second-factor` as well."""
+    found = await services.signing_in.sign_in(body.email, body.password, client)
+    if isinstance(found, SignedIn):
+        return SignedInAnswer(user=UserAnswer.model_validate(found.user), **_tokens(services, found.tokens))
+    answer = ChallengeAnswer(
+        challenge=found.token,
+        expires_in=int(CHALLENGE_LIFETIME.total_seconds()),
+        enrolment=EnrolmentAnswer.model_validate(found.enrolment) if found.enrolment else None,
+    )
+    return JSONResponse(answer.model_dump(), status_code=202, headers={"Cache-Control": "no-store"})
+
+
+@router.post("/v1/auth/login/second-factor", operation_id="give_second_factor", responses=responses(401, 422, 429))
+async def second_step(body: SecondStepRequest, services: Services, client: FromClient) -> SecondStepAnswer:
+    """Complete a login with a code of the app, or a recovery code. Five attempts, within five minutes."""
+    found = await services.signing_in.give_second_factor(body.challenge, body.code, client)
+    return SecondStepAnswer(
+        user=UserAnswer.model_validate(found.user),
+        recovery_codes=found.recovery_codes,
+        **_tokens(services, found.tokens),
+    )
 
 
 @router.post("/v1/auth/refresh", operation_id="refresh_tokens", responses=responses(401, 422))

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends
 
 from posthorn_auth.app.managing_users import NewUser, UserChange
 from posthorn_auth.domain.users import UserStatus
-from posthorn_auth.entrypoints.http.deps import FromClient, Person, Services, actor
+from posthorn_auth.entrypoints.http.deps import FromClient, Person, Services, actor, person
 from posthorn_auth.entrypoints.http.schemas import (
     NewUserRequest,
     OrganisationAnswer,
@@ -38,14 +38,18 @@ async def get_organisation(
     return OrganisationAnswer.model_validate(await services.managing_users.organisation(caller.organisation_id))
 
 
-@router.patch("/v1/organisation", operation_id="change_organisation", responses=responses(401, 403, 422))
+@router.patch("/v1/organisation", operation_id="change_organisation", responses=responses(401, 403, 409, 422))
 async def change_organisation(
     body: OrganisationRequest,
     caller: Annotated[Principal, Depends(requires(Permission.ORGANISATION_WRITE))],
     services: Services,
 ) -> OrganisationAnswer:
-    """Give the organisation another name."""
-    changed = await services.managing_users.rename_organisation(caller.organisation_id, body.name)
+    """Change the name, or whether a second factor is required."""
+    if body.two_factor_required is not None:
+        person(caller)
+    changed = await services.managing_users.change_organisation(
+        actor(caller), name=body.name, two_factor_required=body.two_factor_required
+    )
     return OrganisationAnswer.model_validate(changed)
 
 
@@ -89,14 +93,28 @@ async def get_user(user_id: UUID, caller: Reader, services: Services) -> UserAns
 @router.patch("/v1/users/{user_id}", operation_id="change_user", responses=responses(401, 403, 404, 409, 422))
 async def change_user(user_id: UUID, body: UserChangeRequest, caller: Writer, services: Services) -> UserAnswer:
     """Change name, role or status. With another role the user has to sign in again."""
-    change = UserChange(name=body.name, role=body.role, status=body.status)
+    change = UserChange(name=body.name, role=body.role, status=body.status, keep_api_keys=body.keep_api_keys)
     return UserAnswer.model_validate(await services.managing_users.change_user(actor(caller), user_id, change))
 
 
 @router.delete(
     "/v1/users/{user_id}", operation_id="deactivate_user", status_code=204, responses=responses(401, 403, 404, 409)
 )
-async def deactivate_user(user_id: UUID, caller: Writer, services: Services) -> None:
-    """Deactivate a user: all sessions end, and nobody can sign in as this user until the status is active again."""
-    change = UserChange(status=UserStatus.DEACTIVATED)
+async def deactivate_user(user_id: UUID, caller: Writer, services: Services, *, keep_api_keys: bool = False) -> None:
+    """Deactivate a user: all sessions end, and nobody can sign in as this user until the status is active again.
+
+    API keys that the user has created are void as well, unless `keep_api_keys` is true.
+    """
+    change = UserChange(status=UserStatus.DEACTIVATED, keep_api_keys=keep_api_keys)
     await services.managing_users.change_user(actor(caller), user_id, change)
+
+
+@router.delete(
+    "/v1/users/{user_id}/second-factor",
+    operation_id="reset_second_factor",
+    status_code=204,
+    responses=responses(401, 403, 404),
+)
+async def reset_second_factor(user_id: UUID, caller: Writer, services: Services) -> None:
+    """Remove the second factor of another user who has lost it. All sessions of the user end."""
+    await services.second_factors.reset(actor(caller), user_id)
