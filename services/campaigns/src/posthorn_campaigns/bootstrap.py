@@ -23,6 +23,7 @@ from posthorn_campaigns.app.importing import Importing
 from posthorn_campaigns.app.managing_campaigns import ManagingCampaigns
 from posthorn_campaigns.app.managing_contacts import ManagingContacts
 from posthorn_campaigns.app.managing_lists import ManagingLists
+from posthorn_campaigns.app.managing_segments import ManagingSegments
 from posthorn_campaigns.app.managing_templates import ManagingTemplates
 from posthorn_campaigns.app.receiving_imports import ReceivingImports
 from posthorn_campaigns.app.running_campaigns import RunningCampaigns
@@ -61,6 +62,7 @@ class Container:
     managing_contacts: ManagingContacts
     declaring_attributes: DeclaringAttributes
     managing_lists: ManagingLists
+    managing_segments: ManagingSegments
     receiving_imports: ReceivingImports
     watching_imports: WatchingImports
     importing: Importing
@@ -133,6 +135,7 @@ def _container(settings: Settings, opened: _Resources, service_tokens: ServiceTo
         identity=Identity(AccessTokenVerifier(keys, issuer=settings.token_issuer), service_tokens),
         managing_contacts=ManagingContacts(new_unit_of_work=new_unit_of_work, clock=clock),
         declaring_attributes=DeclaringAttributes(new_unit_of_work=new_unit_of_work, clock=clock),
+        managing_segments=ManagingSegments(new_unit_of_work=new_unit_of_work, clock=clock),
         managing_lists=ManagingLists(new_unit_of_work=new_unit_of_work, clock=clock),
         receiving_imports=ReceivingImports(
             new_unit_of_work=new_unit_of_work,

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
 from uuid import UUID
 
 import pytest
 import sqlalchemy as sa
 
-from posthorn_campaigns.adapters.db.contacts import _AUDIENCE
+from posthorn_campaigns.adapters.db.audiences import audience_query
 from posthorn_campaigns.app.managing_contacts import NewContact
 from posthorn_campaigns.bootstrap import Container
 from posthorn_campaigns.domain.audience import REPLACES, ContactStatus
+from posthorn_campaigns.domain.segments import Audience
 from posthorn_common.clock import SystemClock, new_id
+
+from .plan_support import nodes_of, plan_of
 
 pytestmark = pytest.mark.integration
 NOW = SystemClock().now()
@@ -32,7 +34,7 @@ async def _audience(container: Container, organisation_id: UUID, list_ids: list[
     while True:
         after = members[-1] if members else None
         async with container.managing_contacts._new_unit_of_work() as uow:
-            page = await uow.contacts.audience_page(organisation_id, list_ids, after, limit)
+            page = await uow.audiences.page(Audience(organisation_id, NOW, tuple(list_ids)), after, limit)
         members += [contact.id for contact in page]
         if len(page) < limit:
             return members
@@ -82,26 +84,14 @@ async def test_a_page_reads_no_more_of_the_lists_than_it_returns(container: Cont
         autocommit = await connection.execution_options(isolation_level="AUTOCOMMIT")
         await autocommit.execute(sa.text("ANALYZE contacts, subscriptions"))
     await _contact(container, organisation_id, small)
-    explain = sa.text(f"EXPLAIN (ANALYZE, FORMAT JSON) {_AUDIENCE.text}").bindparams(
-        sa.bindparam("list_ids", type_=sa.ARRAY(sa.Uuid)), sa.bindparam("organisation_id", type_=sa.Uuid)
-    )
+    audience = Audience(organisation_id, NOW, (large, small))
     async with container.engine.connect() as connection:
-        values = {
-            "organisation_id": organisation_id,
-            "list_ids": [large, small],
-            "after": UUID(int=0),
-            "limit": 100,
-        }
-        [[plan]] = (await connection.execute(explain, values)).scalars().all()
-    scans = [node for node in _nodes(plan["Plan"]) if node.get("Relation Name") == "subscriptions"]
+        plan = await plan_of(connection, audience_query(audience, None, 100), analyze=True)
+    scans = [node for node in nodes_of(plan) if node.get("Relation Name") == "subscriptions"]
     assert scans, plan
     for scan in scans:
         read = (scan["Actual Rows"] + scan.get("Rows Removed by Filter", 0)) * scan["Actual Loops"]
         assert read <= 250, scan
-
-
-def _nodes(node: dict[str, Any]) -> list[dict[str, Any]]:
-    return [node, *(below for child in node.get("Plans", []) for below in _nodes(child))]
 
 
 @pytest.mark.parametrize("before", ContactStatus)

@@ -68,7 +68,6 @@ async def test_what_becomes_of_deliveries_in_doubt_is_chosen_changed_copied_and_
         {"from_email": "post@example.com\r\nRCPT TO:<x@example.com>"},
         {"from_email": "a@example.com, b@example.com"},
         {"reply_to": "nobody"},
-        {"list_ids": []},
         {"status": "sending"},
         {"on_ambiguous": "forget"},
         {"from_name": ""},

@@ -17,6 +17,7 @@ from posthorn_campaigns.domain.errors import (
     RetryTooLate,
     ScheduleInvalid,
 )
+from posthorn_campaigns.domain.segments import PinnedRules
 from posthorn_common.clock import new_id
 
 S = CampaignStatus
@@ -54,7 +55,7 @@ VERBS: dict[str, tuple[Any, dict[S, S]]] = {
         {S.DRAFT: S.SCHEDULED, S.SCHEDULED: S.SCHEDULED},
     ),
     "unschedule": (lambda campaign: campaign.unschedule(), {S.SCHEDULED: S.DRAFT}),
-    "start": (lambda campaign: campaign.start(new_id(), NOW), {S.SCHEDULED: S.SENDING}),
+    "start": (lambda campaign: campaign.start(new_id(), PinnedRules({}), NOW), {S.SCHEDULED: S.SENDING}),
     "pause": (lambda campaign: campaign.pause(NOW), {S.SENDING: S.PAUSED}),
     "resume": (lambda campaign: campaign.resume(), {S.PAUSED: S.SENDING}),
     "cancel": (

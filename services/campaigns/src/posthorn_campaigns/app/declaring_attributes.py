@@ -7,7 +7,7 @@ from uuid import UUID
 
 from posthorn_campaigns.app.ports import NewUnitOfWork
 from posthorn_campaigns.domain.attributes import MAX_DECLARATIONS, AttributeDeclaration, AttributeType
-from posthorn_campaigns.domain.errors import TooManyDeclarations
+from posthorn_campaigns.domain.errors import AttributeInUse, TooManyDeclarations
 from posthorn_common.clock import Clock, new_id
 
 
@@ -62,6 +62,11 @@ class DeclaringAttributes:
         return changed
 
     async def withdraw(self, organisation_id: UUID, attribute_id: UUID) -> None:
-        """Take a declaration back; values that contacts have stay. Raises AttributeNotFound."""
+        """Take a declaration back; values that contacts have stay. Raises AttributeNotFound, AttributeInUse."""
         async with self._new_unit_of_work() as uow:
+            # Nobody saves a segment meanwhile.
+            await uow.segments.lock(organisation_id)
+            declaration = await uow.attributes.get(organisation_id, attribute_id)
+            if await uow.segments.use_attribute(organisation_id, declaration.key):
+                raise AttributeInUse
             await uow.attributes.delete(organisation_id, attribute_id)

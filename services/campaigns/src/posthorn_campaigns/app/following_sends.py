@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
+from datetime import datetime
 from uuid import UUID
 
 from posthorn_campaigns.app.ports import NewUnitOfWork, UnitOfWork
 from posthorn_campaigns.domain.audience import ContactStatus
 from posthorn_campaigns.domain.campaigns import Campaign, CampaignStatus, Counts
 from posthorn_campaigns.domain.errors import CampaignNotFound
+from posthorn_campaigns.domain.rules import EngagementKind
 from posthorn_common.clock import Clock
 from posthorn_common.events import event as new_event
+from posthorn_contracts.analytics.v1 import EngagementKind as ToldKind
+from posthorn_contracts.analytics.v1 import EngagementsRecorded
 from posthorn_contracts.campaigns.v1 import CampaignCompleted, CampaignCompletedData, CampaignPaused, CampaignRef
 from posthorn_contracts.mailer.v1 import (
     ContactSuppressed,
@@ -36,6 +40,7 @@ _COUNTED = {
     DeliveryOutcome.COMPLAINED: "sent",
 }
 _STATUS_BY_REASON = {"hard_bounce": ContactStatus.BOUNCED, "complaint": ContactStatus.COMPLAINED}
+_ENGAGEMENTS = {ToldKind.OPEN: EngagementKind.OPENED, ToldKind.CLICK: EngagementKind.CLICKED}
 _RUNNING = frozenset({CampaignStatus.SENDING, CampaignStatus.PAUSED})
 
 
@@ -53,11 +58,27 @@ class FollowingSends:
                 await uow.campaigns.set_audience(event.organisation_id, event.data.campaign_id, event.data.audience)
 
     async def on_deliveries_recorded(self, event: DeliveriesRecorded) -> None:
-        """Move the live counts."""
+        """Move the live counts, and note who has been written to."""
         changes = count_changes(event.data.records)
+        sent = {record.contact_id: record.at for record in event.data.records if record.outcome is DeliveryOutcome.SENT}
         async with self._new_unit_of_work() as uow:
-            if await uow.first_time(event) and changes:
+            if not await uow.first_time(event):
+                return
+            # Before the campaign's row, which every event about the campaign waits for.
+            await uow.engagements.record(event.organisation_id, EngagementKind.SENT, sent)
+            if changes:
                 await uow.campaigns.add_to_counts(event.organisation_id, event.data.campaign_id, changes)
+
+    async def on_engagements_recorded(self, event: EngagementsRecorded) -> None:
+        """Note who has opened or clicked."""
+        latest: dict[EngagementKind, dict[UUID, datetime]] = {EngagementKind.OPENED: {}, EngagementKind.CLICKED: {}}
+        for engagement in event.data.engagements:
+            times = latest[_ENGAGEMENTS[engagement.kind]]
+            times[engagement.contact_id] = max(engagement.at, times.get(engagement.contact_id, engagement.at))
+        async with self._new_unit_of_work() as uow:
+            if await uow.first_time(event):
+                for kind, times in latest.items():
+                    await uow.engagements.record(event.organisation_id, kind, times)
 
     async def on_send_impeded(self, event: SendImpeded) -> None:
         """Show what is in the way."""

@@ -28,6 +28,9 @@ class CampaignFields:
     name: str
     template_id: UUID
     list_ids: tuple[UUID, ...]
+    segment_ids: tuple[UUID, ...]
+    exclude_list_ids: tuple[UUID, ...]
+    exclude_segment_ids: tuple[UUID, ...]
     from_name: str
     from_email: str
     reply_to: str | None
@@ -46,7 +49,7 @@ class ManagingCampaigns:
         self._clock = clock
 
     async def add(self, organisation_id: UUID, fields: CampaignFields) -> Campaign:
-        """Store a draft. Raises NoSuchReference."""
+        """Store a draft. Raises NoSuchReference, NoAudience."""
         now = self._clock.now()
         campaign = Campaign(
             id=new_id(),
@@ -56,6 +59,9 @@ class ManagingCampaigns:
             version=1,
             template_id=fields.template_id,
             list_ids=fields.list_ids,
+            segment_ids=fields.segment_ids,
+            exclude_list_ids=fields.exclude_list_ids,
+            exclude_segment_ids=fields.exclude_segment_ids,
             from_name=fields.from_name,
             from_email=fields.from_email,
             reply_to=fields.reply_to,
@@ -91,7 +97,7 @@ class ManagingCampaigns:
     ) -> Campaign:
         """Change fields of a campaign that has not started; with `version`, only if it is still the newest.
 
-        Raises CampaignNotFound, CampaignNotEditable, StaleCampaign, NoSuchReference.
+        Raises CampaignNotFound, CampaignNotEditable, StaleCampaign, NoSuchReference, NoAudience.
         """
         async with self._new_unit_of_work() as uow:
             campaign = await uow.campaigns.get(organisation_id, campaign_id, lock=True)
@@ -119,10 +125,15 @@ class ManagingCampaigns:
 
 
 async def check_references(uow: UnitOfWork, campaign: Campaign) -> None:
-    """Raise NoSuchReference unless template and lists exist in the campaign's organisation."""
+    """Raise NoSuchReference unless all that it names exists in its organisation, and NoAudience if that is nobody."""
+    campaign.check_audience()
     try:
         await uow.templates.get(campaign.organisation_id, campaign.template_id)
     except TemplateNotFound as error:
         raise NoSuchReference("template_id") from error
-    if await uow.lists.missing(campaign.organisation_id, campaign.list_ids):
-        raise NoSuchReference("list_ids")
+    for field, ids in (("list_ids", campaign.list_ids), ("exclude_list_ids", campaign.exclude_list_ids)):
+        if await uow.lists.missing(campaign.organisation_id, ids):
+            raise NoSuchReference(field)
+    for field, ids in (("segment_ids", campaign.segment_ids), ("exclude_segment_ids", campaign.exclude_segment_ids)):
+        if await uow.segments.missing(campaign.organisation_id, ids):
+            raise NoSuchReference(field)

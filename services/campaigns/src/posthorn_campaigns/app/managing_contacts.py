@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from posthorn_campaigns.app.ports import NewUnitOfWork, UnitOfWork
+from posthorn_campaigns.app.resolving_rules import rule_of_segment
 from posthorn_campaigns.domain.attributes import fitting
 from posthorn_campaigns.domain.audience import Contact, ContactStatus, check_attributes, merged_attributes
 from posthorn_campaigns.domain.errors import InvalidTransition, NoSuchReference
@@ -55,6 +56,7 @@ class ContactFilter:
     """Which contacts to list. `search` is the beginning of an address, of a full name or of a last name."""
 
     list_id: UUID | None = None
+    segment_id: UUID | None = None
     status: ContactStatus | None = None
     search: str | None = None
 
@@ -108,15 +110,17 @@ class ManagingContacts:
     async def find(
         self, organisation_id: UUID, wanted: ContactFilter, after: UUID | None, limit: int
     ) -> list[ContactOnLists]:
-        """Return contacts by id. Raises ListNotFound when the filter names a list that does not exist."""
+        """Return contacts by id. Raises ListNotFound, SegmentNotFound when the filter names what does not exist."""
         async with self._new_unit_of_work() as uow:
             if wanted.list_id is not None:
                 await uow.lists.get(organisation_id, wanted.list_id)
+            rule = None if wanted.segment_id is None else await rule_of_segment(uow, organisation_id, wanted.segment_id)
             found = await uow.contacts.page(
                 organisation_id,
                 list_id=wanted.list_id,
                 status=wanted.status,
                 search=wanted.search,
+                rule=rule,
                 after=after,
                 limit=limit,
             )

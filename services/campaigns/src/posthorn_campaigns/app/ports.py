@@ -7,8 +7,9 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from posthorn_campaigns.app.ports_attributes import Attributes
-from posthorn_campaigns.app.ports_audience import Contacts, Imports, Lists
+from posthorn_campaigns.app.ports_audience import Audiences, Contacts, Engagements, Imports, Lists
 from posthorn_campaigns.app.ports_campaigns import Campaigns, Templates
+from posthorn_campaigns.app.ports_segments import Segments
 from posthorn_contracts.envelope import Event
 
 
@@ -19,6 +20,12 @@ class UnitOfWork(Protocol):
     def contacts(self) -> Contacts: ...
     @property
     def attributes(self) -> Attributes: ...
+    @property
+    def segments(self) -> Segments: ...
+    @property
+    def audiences(self) -> Audiences: ...
+    @property
+    def engagements(self) -> Engagements: ...
     @property
     def lists(self) -> Lists: ...
     @property

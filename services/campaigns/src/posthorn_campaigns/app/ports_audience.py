@@ -9,6 +9,8 @@ from uuid import UUID
 
 from posthorn_campaigns.domain.audience import Contact, ContactList, ContactStatus
 from posthorn_campaigns.domain.imports import ChunkOfRows, Import, ImportFailure, ImportStatus, RejectedRow, TakenIn
+from posthorn_campaigns.domain.rules import EngagementKind, Rule
+from posthorn_campaigns.domain.segments import Audience
 
 
 class Contacts(Protocol):
@@ -41,16 +43,14 @@ class Contacts(Protocol):
         list_id: UUID | None,
         status: ContactStatus | None,
         search: str | None,
+        rule: Rule | None = None,
         after: UUID | None,
         limit: int,
     ) -> list[Contact]:
-        """Return contacts by id; `search` is the beginning of an address, of a full name or of a last name."""
-        ...
+        """Return contacts by id; `search` is the beginning of an address, of a full name or of a last name.
 
-    async def audience_page(
-        self, organisation_id: UUID, list_ids: Sequence[UUID], after: UUID | None, limit: int
-    ) -> list[Contact]:
-        """Return active contacts that are subscribed to any of the lists, each once, by id; fewer only at the end."""
+        A rule needs the rules of segments in the places of their names. Raises SegmentTooSlow.
+        """
         ...
 
     async def set_status(
@@ -76,6 +76,26 @@ class Contacts(Protocol):
         ...
 
 
+class Audiences(Protocol):
+    """Who belongs to an audience. Rules need the rules of segments in the places of their names."""
+
+    async def page(self, audience: Audience, after: UUID | None, limit: int) -> list[Contact]:
+        """Return its contacts, each once, by id; fewer than `limit` only at the end."""
+        ...
+
+    async def count(self, organisation_id: UUID, rule: Rule) -> tuple[int, int]:
+        """Return how many contacts fulfil a rule, and how many of them are active. Raises SegmentTooSlow."""
+        ...
+
+
+class Engagements(Protocol):
+    """When contacts were last written to, opened or clicked."""
+
+    async def record(self, organisation_id: UUID, kind: EngagementKind, latest: Mapping[UUID, datetime]) -> None:
+        """Note what has happened to contacts; what is older than known changes nothing. Contacts may be gone."""
+        ...
+
+
 class Lists(Protocol):
     """Stored lists."""
 
@@ -95,7 +115,7 @@ class Lists(Protocol):
         ...
 
     async def is_in_use(self, organisation_id: UUID, list_id: UUID) -> bool:
-        """Whether a campaign that is scheduled or being sent goes to the list."""
+        """Whether a campaign that is scheduled or being sent, or a segment, uses the list."""
         ...
 
     async def missing(self, organisation_id: UUID, list_ids: Sequence[UUID]) -> list[UUID]:

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 from posthorn_campaigns.app.ports import NewUnitOfWork
+from posthorn_campaigns.app.resolving_rules import audience_of
 from posthorn_campaigns.domain.campaigns import Campaign
 from posthorn_campaigns.domain.errors import CampaignNotFound
 from posthorn_campaigns.domain.templates import MessageContent, merge_fields_of
@@ -70,11 +71,17 @@ class ServingContent:
         )
 
     async def audience(self, campaign_id: UUID, after: UUID | None, limit: int) -> AudiencePage:
-        """Return those who are to be mailed, by contact id, as the lists are now."""
+        """Return those who are to be mailed, by contact id: lists as they are now, rules as the campaign has started.
+
+        Relative dates in rules refer to the start.
+        """
         async with self._new_unit_of_work() as uow:
             campaign = await uow.campaigns.find(campaign_id)
             content = await uow.campaigns.content(campaign_id)
-            contacts = await uow.contacts.audience_page(campaign.organisation_id, campaign.list_ids, after, limit)
+            if campaign.pinned_rules is None or campaign.started_at is None:
+                raise CampaignNotFound
+            audience = audience_of(campaign, campaign.pinned_rules, campaign.started_at)
+            contacts = await uow.audiences.page(audience, after, limit)
         members = tuple(
             AudienceMember(
                 contact_id=contact.id,

@@ -11,9 +11,11 @@ import structlog
 
 from posthorn_campaigns.app.ports import NewUnitOfWork, UnitOfWork
 from posthorn_campaigns.app.ports_campaigns import TemplateEngine
+from posthorn_campaigns.app.resolving_rules import audience_of, pinned_rules
 from posthorn_campaigns.domain.audience import Contact
 from posthorn_campaigns.domain.campaigns import Campaign
-from posthorn_campaigns.domain.errors import TemplateInvalid, TemplateNotFound
+from posthorn_campaigns.domain.errors import Invalid, NotFound, TemplateInvalid, TemplateNotFound
+from posthorn_campaigns.domain.segments import PinnedRules
 from posthorn_campaigns.domain.templates import MessageContent, StoredTemplate
 from posthorn_common.clock import Clock
 from posthorn_common.events import event
@@ -72,14 +74,15 @@ class StartingCampaigns:
     async def _start(self, uow: UnitOfWork, campaign: Campaign) -> None:
         now = await uow.campaigns.now()
         try:
-            template, content = await self._content(uow, campaign, now)
+            rules = await self._rules(uow, campaign)
+            template, content = await self._content(uow, campaign, rules, now)
         except CannotStart as reason:
             saved = await uow.campaigns.save(campaign.fail(str(reason), now), now)
             failed = CampaignCompletedData(campaign_id=saved.id, status="failed")
             await uow.publish(event(CampaignCompleted, saved.id, saved.organisation_id, failed, self._clock))
             log.info("campaign_failed", campaign_id=str(saved.id))
             return
-        saved = await uow.campaigns.save(campaign.start(template.version_id, now), now)
+        saved = await uow.campaigns.save(campaign.start(template.version_id, rules, now), now)
         await uow.campaigns.pin(saved, content)
         data = CampaignStartedData(
             campaign_id=saved.id,
@@ -95,18 +98,24 @@ class StartingCampaigns:
         await uow.publish(event(CampaignStarted, saved.id, saved.organisation_id, data, self._clock))
         log.info("campaign_started", campaign_id=str(saved.id), links=len(content.links))
 
+    async def _rules(self, uow: UnitOfWork, campaign: Campaign) -> PinnedRules:
+        try:
+            return await pinned_rules(uow, campaign)
+        except (NotFound, Invalid) as error:
+            raise CannotStart(f"One of its segments cannot be used: {error}") from error
+
     async def _content(
-        self, uow: UnitOfWork, campaign: Campaign, now: datetime
+        self, uow: UnitOfWork, campaign: Campaign, rules: PinnedRules, now: datetime
     ) -> tuple[StoredTemplate, MessageContent]:
         self._check_not_overdue(campaign, now)
         missing = await uow.lists.missing(campaign.organisation_id, campaign.list_ids)
-        if set(missing) == set(campaign.list_ids):
+        if campaign.list_ids and set(missing) == set(campaign.list_ids):
             raise CannotStart("None of its lists exist any more.")
         try:
             template = await uow.templates.get(campaign.organisation_id, campaign.template_id)
         except TemplateNotFound as error:
             raise CannotStart("Its template does not exist any more.") from error
-        samples = await uow.contacts.audience_page(campaign.organisation_id, campaign.list_ids, None, _SAMPLES)
+        samples = await uow.audiences.page(audience_of(campaign, rules, now), None, _SAMPLES)
         # Some milliseconds of computing; the lock on the campaign keeps other schedulers from doing the same.
         return template, await asyncio.to_thread(self._prepare, campaign, template, samples)
 

@@ -12,9 +12,11 @@ from posthorn_campaigns.domain.errors import (
     CampaignNotEditable,
     CampaignRunning,
     InvalidTransition,
+    NoAudience,
     RetryTooLate,
     ScheduleInvalid,
 )
+from posthorn_campaigns.domain.segments import PinnedRules
 
 _PAST_TOLERANCE = timedelta(seconds=60)
 _FARTHEST = timedelta(days=366)
@@ -120,6 +122,10 @@ class Campaign:
     track_clicks: bool
     created_at: datetime
     updated_at: datetime
+    segment_ids: tuple[UUID, ...] = ()
+    exclude_list_ids: tuple[UUID, ...] = ()
+    exclude_segment_ids: tuple[UUID, ...] = ()
+    pinned_rules: PinnedRules | None = None
     on_ambiguous: OnAmbiguous | None = None
     template_version_id: UUID | None = None
     scheduled_at: datetime | None = None
@@ -170,11 +176,16 @@ class Campaign:
         """Back to a draft."""
         return replace(self._to(CampaignStatus.DRAFT), scheduled_at=None)
 
-    def start(self, template_version_id: UUID, now: datetime) -> Campaign:
+    def start(self, template_version_id: UUID, rules: PinnedRules, now: datetime) -> Campaign:
         """Begin to send."""
         if self.status is not CampaignStatus.SCHEDULED:
             raise InvalidTransition("campaign", self.status, CampaignStatus.SENDING)
-        return replace(self._to(CampaignStatus.SENDING), template_version_id=template_version_id, started_at=now)
+        return replace(
+            self._to(CampaignStatus.SENDING),
+            template_version_id=template_version_id,
+            pinned_rules=rules,
+            started_at=now,
+        )
 
     def pause(self, now: datetime) -> Campaign:
         """Hold."""
@@ -240,6 +251,9 @@ class Campaign:
             version=1,
             template_id=self.template_id,
             list_ids=self.list_ids,
+            segment_ids=self.segment_ids,
+            exclude_list_ids=self.exclude_list_ids,
+            exclude_segment_ids=self.exclude_segment_ids,
             from_name=self.from_name,
             from_email=self.from_email,
             reply_to=self.reply_to,
@@ -251,6 +265,11 @@ class Campaign:
             created_at=now,
             updated_at=now,
         )
+
+    def check_audience(self) -> None:
+        """Raise NoAudience for a campaign that goes to nobody by its nature."""
+        if not self.list_ids and not self.segment_ids:
+            raise NoAudience
 
     def check_editable(self) -> None:
         """Raise CampaignNotEditable once the campaign has started."""

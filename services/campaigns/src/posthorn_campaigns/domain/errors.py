@@ -2,13 +2,15 @@
 
 CampaignsError
 ├── NotFound                 ContactNotFound, AttributeNotFound, ListNotFound, ImportNotFound, TemplateNotFound,
-│                            CampaignNotFound
-├── Conflict                 ContactExists, AttributeExists, TooManyDeclarations, InvalidTransition,
+│                            CampaignNotFound, SegmentNotFound
+├── Conflict                 ContactExists, AttributeExists, AttributeInUse, TooManyDeclarations, InvalidTransition,
+│                            SegmentInUse, SegmentTooSlow,
 │                            CampaignNotEditable, CampaignRunning, ListInUse, TemplateInUse, StaleCampaign,
 │                            MessageRefused, RetryTooLate
 ├── TooLarge                 ImportTooLarge
 ├── TooManyStreams
-└── Invalid                  InvalidAttributes, AttributesDoNotFit, UnreadableFile, MissingEmailColumn, InvalidColumn,
+└── Invalid                  InvalidRule, SegmentCycle, RuleTooLarge, NoAudience,
+                             InvalidAttributes, AttributesDoNotFit, UnreadableFile, MissingEmailColumn, InvalidColumn,
                              DuplicateColumn, TooManyColumns, UnknownColumn, ScheduleInvalid, TemplateInvalid,
                              NoSuchReference
 """
@@ -16,6 +18,7 @@ CampaignsError
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 
@@ -54,6 +57,12 @@ class ListNotFound(NotFound):
     """There is no such list."""
 
     code, noun = "list_not_found", "list"
+
+
+class SegmentNotFound(NotFound):
+    """There is no such segment."""
+
+    code, noun = "segment_not_found", "segment"
 
 
 class AttributeNotFound(NotFound):
@@ -106,6 +115,33 @@ class AttributeExists(Conflict):
 
     def __init__(self, key: str) -> None:
         super().__init__(f"The attribute {key} is declared already.")
+
+
+class AttributeInUse(Conflict):
+    """A segment asks for the attribute."""
+
+    code = "attribute_in_use"
+
+    def __init__(self) -> None:
+        super().__init__("A segment uses this attribute.")
+
+
+class SegmentInUse(Conflict):
+    """A campaign that is not over, or another segment, uses the segment."""
+
+    code = "segment_in_use"
+
+    def __init__(self) -> None:
+        super().__init__("A campaign that is not over, or another segment, uses this segment.")
+
+
+class SegmentTooSlow(Conflict):
+    """The contacts of a segment cannot be counted in the time that a request has."""
+
+    code = "segment_too_slow"
+
+    def __init__(self) -> None:
+        super().__init__("Finding these contacts takes too long. Make the rule simpler.")
 
 
 class TooManyDeclarations(Conflict):
@@ -170,12 +206,12 @@ class StaleCampaign(Conflict):
 
 
 class ListInUse(Conflict):
-    """A campaign that will be sent, or is being sent, goes to the list."""
+    """A campaign that will be sent, or is being sent, or a segment uses the list."""
 
     code = "list_in_use"
 
     def __init__(self) -> None:
-        super().__init__("A campaign that is scheduled or being sent goes to this list.")
+        super().__init__("A campaign that is scheduled or being sent, or a segment, uses this list.")
 
 
 class TemplateInUse(Conflict):
@@ -221,6 +257,72 @@ class InvalidAttributes(Invalid):
         if self._name is None:
             return ()
         return ({"location": f"body.attributes.{self._name}", "message": self.rule, "code": self.code},)
+
+
+@dataclass(frozen=True, slots=True)
+class RuleProblem:
+    """What is wrong at one place of a rule."""
+
+    path: tuple[str | int, ...]
+    code: str
+    message: str
+
+
+class InvalidRule(Invalid):
+    """The rule of a segment makes no sense."""
+
+    code = "invalid_rule"
+
+    def __init__(self, found: Sequence[RuleProblem]) -> None:
+        super().__init__("The rule is not valid.")
+        self.found = found
+
+    @property
+    def problems(self) -> Sequence[Mapping[str, str]]:
+        """Each place, also as a JSON pointer (RFC 6901) into the body."""
+        return tuple(
+            {
+                "location": ".".join(("body", *(str(part) for part in problem.path))),
+                "pointer": "".join(f"/{_escaped(part)}" for part in problem.path),
+                "code": problem.code,
+                "message": problem.message,
+            }
+            for problem in self.found
+        )
+
+
+def _escaped(part: str | int) -> str:
+    return str(part).replace("~", "~0").replace("/", "~1")
+
+
+class SegmentCycle(Invalid):
+    """Segments use each other in a circle."""
+
+    code = "segment_cycle"
+
+    def __init__(self) -> None:
+        super().__init__("The rule leads back to the segment itself.")
+
+
+class RuleTooLarge(Invalid):
+    """A rule is too large together with those of the segments that it uses."""
+
+    code = "rule_too_large"
+
+    def __init__(self, rules: int, segments: int) -> None:
+        super().__init__(
+            f"With the segments that it uses the rule has more than {rules} parts, or leads to more than {segments} "
+            "segments in a row."
+        )
+
+
+class NoAudience(Invalid):
+    """A campaign needs somebody to go to."""
+
+    code = "no_audience"
+
+    def __init__(self) -> None:
+        super().__init__("A campaign needs list_ids or segment_ids.")
 
 
 class AttributesDoNotFit(Invalid):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from posthorn_campaigns.app.following_sends import FollowingSends
 from posthorn_common.messaging import EventBus
+from posthorn_contracts.analytics.v1 import EngagementsRecorded
 from posthorn_contracts.mailer.v1 import (
     ContactSuppressed,
     DeliveriesRecorded,
@@ -27,4 +28,5 @@ def subscribe(bus: EventBus, following_sends: FollowingSends) -> None:
     bus.subscribe(SendFailed, following_sends.on_send_failed, consumer=CONSUMER)
     bus.subscribe(SendDrained, following_sends.on_send_drained, consumer=CONSUMER)
     bus.subscribe(DeliveriesRecorded, following_sends.on_deliveries_recorded, consumer=CONSUMER)
+    bus.subscribe(EngagementsRecorded, following_sends.on_engagements_recorded, consumer=CONSUMER)
     bus.subscribe(ContactSuppressed, following_sends.on_contact_suppressed, consumer=CONSUMER)

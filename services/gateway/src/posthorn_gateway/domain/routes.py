@@ -83,6 +83,7 @@ ROUTES: tuple[Route, ...] = (
     Route("/v1/contacts*", Service.CAMPAIGNS),
     Route("/v1/contact-attributes*", Service.CAMPAIGNS),
     Route("/v1/lists*", Service.CAMPAIGNS),
+    Route("/v1/segments*", Service.CAMPAIGNS),
     Route("/v1/imports", Service.CAMPAIGNS, methods=_POST, max_body_bytes=200 * ONE_MEBIBYTE),
     Route("/v1/imports/{id}/progress", Service.CAMPAIGNS, is_stream=True),
     Route("/v1/imports*", Service.CAMPAIGNS),

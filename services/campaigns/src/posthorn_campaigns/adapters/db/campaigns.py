@@ -14,8 +14,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from posthorn_campaigns.adapters.db.tables import campaign_contents, campaigns
 from posthorn_campaigns.domain.campaigns import Campaign, CampaignStatus, Counts, OnAmbiguous
 from posthorn_campaigns.domain.errors import CampaignNotFound, StaleCampaign
+from posthorn_campaigns.domain.segments import PinnedRules
 from posthorn_campaigns.domain.templates import Link, MessageContent
 
+_ID_LISTS = ("list_ids", "segment_ids", "exclude_list_ids", "exclude_segment_ids")
 _COUNTS = ("audience", "sent", "bounced", "failed", "suppressed", "cancelled", "ambiguous")
 _PLAIN = (
     "name", "status", "template_id", "from_name", "from_email", "reply_to", "relay_id", "track_opens", "track_clicks",
@@ -198,12 +200,18 @@ def _one(organisation_id: UUID, campaign_id: UUID) -> sa.ColumnElement[bool]:
 def _values(campaign: Campaign) -> dict[str, Any]:
     return {
         **{name: getattr(campaign, name) for name in _PLAIN},
-        "list_ids": list(campaign.list_ids),
+        **{name: list(getattr(campaign, name)) for name in _ID_LISTS},
+        "pinned_rules": None if campaign.pinned_rules is None else asdict(campaign.pinned_rules),
         "final_counts": None if campaign.final_counts is None else asdict(campaign.final_counts),
     }
 
 
+def _pinned(stored: Mapping[str, Any]) -> PinnedRules:
+    return PinnedRules(stored["types"], tuple(stored["include"]), tuple(stored["exclude"]))
+
+
 def _campaign(row: sa.Row[Any]) -> Campaign:
+    ids: dict[str, Any] = {name: tuple(getattr(row, name)) for name in _ID_LISTS}
     return Campaign(
         **{name: getattr(row, name) for name in _PLAIN if name not in {"status", "on_ambiguous"}},
         id=row.id,
@@ -211,7 +219,8 @@ def _campaign(row: sa.Row[Any]) -> Campaign:
         status=CampaignStatus(row.status),
         on_ambiguous=None if row.on_ambiguous is None else OnAmbiguous(row.on_ambiguous),
         version=row.version,
-        list_ids=tuple(row.list_ids),
+        **ids,
+        pinned_rules=None if row.pinned_rules is None else _pinned(row.pinned_rules),
         live_counts=Counts(**{name: getattr(row, name) for name in _COUNTS}),
         recent_rate=row.rate_now,
         final_counts=None if row.final_counts is None else Counts(**row.final_counts),

@@ -12,43 +12,16 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from posthorn_campaigns.adapters.db.rules import beginning, condition
+from posthorn_campaigns.adapters.db.searching import time_of, too_slow
 from posthorn_campaigns.adapters.db.tables import contacts, subscriptions
 from posthorn_campaigns.domain.audience import REPLACES, Contact, ContactStatus
 from posthorn_campaigns.domain.errors import ContactExists, ContactNotFound
+from posthorn_campaigns.domain.rules import Rule
 
 _SUBSCRIBED, _UNSUBSCRIBED = "subscribed", "unsubscribed"
 _COLUMNS = tuple(column.name for column in contacts.columns)
 _STATUS = _COLUMNS.index("status")
-_LOWEST = UUID(int=0)
-
-# Each list is read along its own index from the cursor on, so that a page costs its size, however long the lists are.
-_AUDIENCE = sa.text(
-    f"""
-    SELECT DISTINCT ON (member.id) member.*
-    FROM unnest(:list_ids) AS wanted (list_id)
-    CROSS JOIN LATERAL (
-        SELECT {", ".join(f"contacts.{name}" for name in _COLUMNS)}
-        FROM subscriptions
-        JOIN contacts ON contacts.id = subscriptions.contact_id
-        WHERE subscriptions.list_id = wanted.list_id
-          AND subscriptions.status = 'subscribed'
-          AND subscriptions.organisation_id = :organisation_id
-          AND subscriptions.contact_id > :after
-          AND contacts.id > :after
-          AND contacts.organisation_id = :organisation_id
-          AND contacts.status = 'active'
-        ORDER BY subscriptions.contact_id
-        LIMIT :limit
-    ) AS member
-    ORDER BY member.id
-    LIMIT :limit
-    """  # noqa: S608  names of columns only
-).bindparams(
-    sa.bindparam("list_ids", type_=sa.ARRAY(sa.Uuid)),
-    sa.bindparam("organisation_id", type_=sa.Uuid),
-    sa.bindparam("after", type_=sa.Uuid),
-    sa.bindparam("limit", type_=sa.Integer),
-)
 
 
 class SqlContacts:
@@ -77,7 +50,7 @@ class SqlContacts:
         row = (await self._connection.execute(query)).one_or_none()
         if row is None:
             raise ContactNotFound
-        return _contact(row)
+        return contact_of(row)
 
     async def lists_of(self, organisation_id: UUID, contact_ids: Sequence[UUID]) -> dict[UUID, list[UUID]]:
         """Return the lists that each of the contacts is subscribed to."""
@@ -133,10 +106,11 @@ class SqlContacts:
         list_id: UUID | None,
         status: ContactStatus | None,
         search: str | None,
+        rule: Rule | None = None,
         after: UUID | None,
         limit: int,
     ) -> list[Contact]:
-        """Return contacts by id, after `after`."""
+        """Return contacts by id, after `after`. Raises SegmentTooSlow."""
         query = sa.select(contacts).where(contacts.c.organisation_id == organisation_id)
         if list_id is not None:
             on_list = sa.select(subscriptions.c.contact_id).where(
@@ -149,21 +123,13 @@ class SqlContacts:
             query = query.where(contacts.c.status == status)
         if search is not None:
             query = query.where(_begins_with(search))
+        if rule is not None:
+            query = query.where(condition(rule, await time_of(self._connection)))
         if after is not None:
             query = query.where(contacts.c.id > after)
-        return [_contact(row) for row in await self._connection.execute(query.order_by(contacts.c.id).limit(limit))]
-
-    async def audience_page(
-        self, organisation_id: UUID, list_ids: Sequence[UUID], after: UUID | None, limit: int
-    ) -> list[Contact]:
-        """Return active contacts that are subscribed to any of the lists, each once, by id."""
-        values = {
-            "organisation_id": organisation_id,
-            "list_ids": list(list_ids),
-            "after": after or _LOWEST,
-            "limit": limit,
-        }
-        return [_contact(row) for row in await self._connection.execute(_AUDIENCE.columns(*contacts.columns), values)]
+        async with too_slow(self._connection):
+            rows = await self._connection.execute(query.order_by(contacts.c.id).limit(limit))
+        return [contact_of(row) for row in rows]
 
     async def set_status(
         self, organisation_id: UUID | None, contact_id: UUID, status: ContactStatus, now: datetime
@@ -228,13 +194,13 @@ class SqlContacts:
 
 
 def _begins_with(search: str) -> sa.ColumnElement[bool]:
-    # Backslash is LIKE's own escape character: with any other one the indexes could not be used.
-    text = search.lower().replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
+    text = beginning(search.lower())
     full_name = sa.func.lower(contacts.c.first_name + sa.literal_column("' '::text") + contacts.c.last_name)
     return sa.or_(contacts.c.email.like(text), full_name.like(text), sa.func.lower(contacts.c.last_name).like(text))
 
 
-def _contact(row: sa.Row[Any]) -> Contact:
+def contact_of(row: sa.Row[Any]) -> Contact:
+    """Return the contact in a row of the table."""
     values = list(row)
     values[_STATUS] = ContactStatus(values[_STATUS])
     return Contact(*values)

@@ -9,7 +9,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from posthorn_campaigns.adapters.db.tables import campaigns, lists, subscriptions
+from posthorn_campaigns.adapters.db.tables import campaigns, lists, segments, subscriptions
 from posthorn_campaigns.domain.audience import ContactList
 from posthorn_campaigns.domain.campaigns import RUNNING
 from posthorn_campaigns.domain.errors import ListNotFound
@@ -77,13 +77,16 @@ class SqlLists:
             raise ListNotFound
 
     async def is_in_use(self, organisation_id: UUID, list_id: UUID) -> bool:
-        """Whether a campaign that is scheduled or being sent goes to the list."""
-        query = sa.select(sa.literal(1)).where(
+        """Whether a campaign that is scheduled or being sent, or a segment, uses the list."""
+        by_campaign = sa.exists().where(
             campaigns.c.organisation_id == organisation_id,
             campaigns.c.status.in_(RUNNING),
-            sa.any_(campaigns.c.list_ids) == list_id,
+            sa.or_(sa.any_(campaigns.c.list_ids) == list_id, sa.any_(campaigns.c.exclude_list_ids) == list_id),
         )
-        return (await self._connection.execute(query.limit(1))).scalar() is not None
+        by_segment = sa.exists().where(
+            segments.c.organisation_id == organisation_id, sa.any_(segments.c.list_ids) == list_id
+        )
+        return bool(await self._connection.scalar(sa.select(sa.or_(by_campaign, by_segment))))
 
     async def missing(self, organisation_id: UUID, list_ids: Sequence[UUID]) -> list[UUID]:
         """Return which of the lists do not exist; the others cannot be deleted until the transaction ends."""

@@ -86,6 +86,37 @@ subscriptions = sa.Table(
     sa.Index("ix_subscriptions_audience", "list_id", "contact_id", postgresql_where=sa.text("status = 'subscribed'")),
 )
 
+# When each contact has last had, opened or clicked a message. Contacts without a row have never had one.
+engagements = sa.Table(
+    "engagements",
+    metadata,
+    sa.Column("contact_id", sa.ForeignKey(contacts.c.id, ondelete="CASCADE"), primary_key=True),
+    sa.Column("organisation_id", sa.Uuid, nullable=False),
+    sa.Column("last_sent_at", _time),
+    sa.Column("last_opened_at", _time),
+    sa.Column("last_clicked_at", _time),
+    # Whoever has opened or clicked lately is rare; whoever has been written to is not.
+    sa.Index(None, "organisation_id", "last_opened_at"),
+    sa.Index(None, "organisation_id", "last_clicked_at"),
+)
+
+segments = sa.Table(
+    "segments",
+    metadata,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("organisation_id", sa.Uuid, nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("description", sa.Text, nullable=False),
+    sa.Column("rule", JSONB, nullable=False),
+    # What the rule uses, which is not deleted meanwhile.
+    sa.Column("attributes", sa.ARRAY(sa.Text), nullable=False),
+    sa.Column("list_ids", sa.ARRAY(sa.Uuid), nullable=False),
+    sa.Column("segment_ids", sa.ARRAY(sa.Uuid), nullable=False),
+    sa.Column("created_at", _time, nullable=False),
+    sa.Column("updated_at", _time, nullable=False),
+    sa.Index(None, "organisation_id", "id"),
+)
+
 imports = sa.Table(
     "imports",
     metadata,
@@ -182,6 +213,11 @@ campaigns = sa.Table(
     sa.Column("template_id", sa.ForeignKey(templates.c.id), nullable=False, index=True),
     sa.Column("template_version_id", sa.ForeignKey(template_versions.c.id)),
     sa.Column("list_ids", sa.ARRAY(sa.Uuid), nullable=False),
+    sa.Column("segment_ids", sa.ARRAY(sa.Uuid), nullable=False, server_default="{}"),
+    sa.Column("exclude_list_ids", sa.ARRAY(sa.Uuid), nullable=False, server_default="{}"),
+    sa.Column("exclude_segment_ids", sa.ARRAY(sa.Uuid), nullable=False, server_default="{}"),
+    # The rules of a started campaign's segments, fixed: what the segments become later does not matter.
+    sa.Column("pinned_rules", JSONB(none_as_null=True)),
     sa.Column("from_name", sa.Text, nullable=False),
     sa.Column("from_email", sa.Text, nullable=False),
     sa.Column("reply_to", sa.Text),

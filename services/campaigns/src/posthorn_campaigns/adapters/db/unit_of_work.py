@@ -8,10 +8,13 @@ from typing import Self
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from posthorn_campaigns.adapters.db.attributes import SqlAttributes
+from posthorn_campaigns.adapters.db.audiences import SqlAudiences
 from posthorn_campaigns.adapters.db.campaigns import SqlCampaigns
 from posthorn_campaigns.adapters.db.contacts import SqlContacts
+from posthorn_campaigns.adapters.db.engagements import SqlEngagements
 from posthorn_campaigns.adapters.db.imports import SqlImports
 from posthorn_campaigns.adapters.db.lists import SqlLists
+from posthorn_campaigns.adapters.db.segments import SqlSegments
 from posthorn_campaigns.adapters.db.templates import SqlTemplates
 from posthorn_common.inbox import first_time
 from posthorn_common.outbox import Outbox
@@ -23,6 +26,9 @@ class SqlUnitOfWork:
 
     contacts: SqlContacts
     attributes: SqlAttributes
+    segments: SqlSegments
+    audiences: SqlAudiences
+    engagements: SqlEngagements
     lists: SqlLists
     imports: SqlImports
     templates: SqlTemplates
@@ -37,6 +43,9 @@ class SqlUnitOfWork:
         self._connection = await self._transaction.__aenter__()
         self.contacts = SqlContacts(self._connection)
         self.attributes = SqlAttributes(self._connection)
+        self.segments = SqlSegments(self._connection)
+        self.audiences = SqlAudiences(self._connection)
+        self.engagements = SqlEngagements(self._connection)
         self.lists = SqlLists(self._connection)
         self.imports = SqlImports(self._connection)
         self.templates = SqlTemplates(self._connection)

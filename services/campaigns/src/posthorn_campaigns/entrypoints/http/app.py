@@ -15,6 +15,7 @@ from posthorn_campaigns.entrypoints.http.routes import (
     imports,
     internal,
     lists,
+    segments,
     templates,
     unsubscribe,
 )
@@ -36,6 +37,7 @@ def build_app(container: Container | None, *, business_routes: bool = True) -> F
         contacts.router,
         attributes.router,
         lists.router,
+        segments.router,
         imports.router,
         import_errors.router,
         templates.router,

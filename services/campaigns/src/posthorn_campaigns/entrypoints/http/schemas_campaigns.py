@@ -17,7 +17,12 @@ _ON_AMBIGUOUS = (
     "Deliveries of which nobody knows whether they arrived, because a connection or process ended too soon: `hold` "
     "leaves them to people, `resend` sends them again with the same Message-ID. null: the mailer's default."
 )
-ListIds = Annotated[list[UUID], Field(min_length=1, max_length=100)]
+Ids = Annotated[list[UUID], Field(max_length=100)]
+_LISTS = "Whoever is subscribed to any of these lists gets one message. Empty: the segments alone say who."
+_SEGMENTS = "Only those who belong to any of these segments when the campaign starts. Empty: everybody on the lists."
+_EXCLUDE_LISTS = "Nobody who is subscribed to any of these lists."
+_EXCLUDE_SEGMENTS = "Nobody who belongs to any of these segments when the campaign starts."
+_ID_FIELDS = ("list_ids", "segment_ids", "exclude_list_ids", "exclude_segment_ids")
 
 
 class Answer(BaseModel):
@@ -111,7 +116,10 @@ MessagesPerSecond = Annotated[float, Field(ge=0.01, le=100_000, allow_inf_nan=Fa
 class CampaignRequest(RequestModel):
     name: SingleLine = Field(examples=["Autumn newsletter"])
     template_id: UUID
-    list_ids: ListIds = Field(description="Everybody who is on any of these lists gets one message.")
+    list_ids: Ids = Field(default_factory=list, description=_LISTS)
+    segment_ids: Ids = Field(default_factory=list, description=_SEGMENTS)
+    exclude_list_ids: Ids = Field(default_factory=list, description=_EXCLUDE_LISTS)
+    exclude_segment_ids: Ids = Field(default_factory=list, description=_EXCLUDE_SEGMENTS)
     from_name: SingleLine = Field(examples=["Lighthouse Books"])
     from_email: EmailAddress
     reply_to: EmailAddress | None = None
@@ -130,7 +138,10 @@ class CampaignChangeRequest(ChangeRequest):
 
     name: SingleLine | None = None
     template_id: UUID | None = None
-    list_ids: ListIds | None = None
+    list_ids: Ids | None = Field(default=None, description=_LISTS)
+    segment_ids: Ids | None = Field(default=None, description=_SEGMENTS)
+    exclude_list_ids: Ids | None = Field(default=None, description=_EXCLUDE_LISTS)
+    exclude_segment_ids: Ids | None = Field(default=None, description=_EXCLUDE_SEGMENTS)
     from_name: SingleLine | None = None
     from_email: EmailAddress | None = None
     reply_to: EmailAddress | None = None
@@ -144,8 +155,8 @@ class CampaignChangeRequest(ChangeRequest):
     def changes(self) -> dict[str, Any]:
         """Return the fields that were sent, besides the version."""
         found = {name: value for name, value in super().changes().items() if name != "version"}
-        if "list_ids" in found:
-            found["list_ids"] = unique(found["list_ids"])
+        for name in found.keys() & _ID_FIELDS:
+            found[name] = unique(found[name])
         return found
 
 
@@ -166,7 +177,10 @@ class CampaignAnswer(Answer):
     version: int
     template_id: UUID
     template_version_id: UUID | None = Field(description="The version that is sent, fixed when the campaign starts.")
-    list_ids: list[UUID]
+    list_ids: list[UUID] = Field(description=_LISTS)
+    segment_ids: list[UUID] = Field(description=_SEGMENTS)
+    exclude_list_ids: list[UUID] = Field(description=_EXCLUDE_LISTS)
+    exclude_segment_ids: list[UUID] = Field(description=_EXCLUDE_SEGMENTS)
     from_name: str
     from_email: str
     reply_to: str | None

@@ -92,8 +92,8 @@ async def change_attribute(
     "/{attribute_id}",
     operation_id="withdraw_contact_attribute",
     status_code=204,
-    responses=responses(401, 403, 404, 422),
+    responses=responses(401, 403, 404, 409, 422),
 )
 async def withdraw_attribute(attribute_id: UUID, caller: ContactsWriter, services: Services) -> None:
-    """Take a declaration back. The values that contacts have stay, unchecked."""
+    """Take a declaration back. The values that contacts have stay, unchecked. Refused while a segment uses it."""
     await services.declaring_attributes.withdraw(caller.organisation_id, attribute_id)

@@ -25,6 +25,7 @@ router = APIRouter(tags=["contacts"])
 
 def _filter(
     list_id: Annotated[UUID | None, Query(description="Only contacts that are subscribed to this list.")] = None,
+    segment_id: Annotated[UUID | None, Query(description="Only contacts that belong to this segment now.")] = None,
     status: ContactStatus | None = None,
     search: Annotated[
         Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(one_line)]
@@ -32,10 +33,10 @@ def _filter(
         Query(description="The beginning of an address, of a full name or of a last name."),
     ] = None,
 ) -> ContactFilter:
-    return ContactFilter(list_id=list_id, status=status, search=search)
+    return ContactFilter(list_id=list_id, segment_id=segment_id, status=status, search=search)
 
 
-@router.get("/v1/contacts", operation_id="list_contacts", responses=responses(400, 401, 403, 404, 422))
+@router.get("/v1/contacts", operation_id="list_contacts", responses=responses(400, 401, 403, 404, 409, 422))
 async def list_contacts(
     caller: ContactsReader, wanted: Annotated[ContactFilter, Depends(_filter)], page: Paging, services: Services
 ) -> Page[ContactAnswer]:
