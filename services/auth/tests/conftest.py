@@ -7,6 +7,7 @@ import base64
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -63,13 +64,12 @@ Register = Callable[..., Awaitable[dict[str, Any]]]
 @pytest.fixture
 def register(client: httpx.AsyncClient) -> Register:
     """Register an organisation; returns the answer with the ready-made `headers` of its owner."""
-    numbers = iter(range(1, 1000))
 
     async def call(**changes: Any) -> dict[str, Any]:
         body = {
             "organisation_name": "Lighthouse Books",
             "name": "Ada",
-            "email": f"ada{next(numbers)}-{id(numbers)}@example.com",
+            "email": f"ada-{uuid4()}@example.com",
             "password": "a long and private sentence",
             **changes,
         }

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+import httpx
 import redis.asyncio as redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -16,6 +17,7 @@ from posthorn_auth.adapters.argon2_hasher import Argon2PasswordHasher
 from posthorn_auth.adapters.db.tables import outbox
 from posthorn_auth.adapters.db.unit_of_work import SqlUnitOfWork
 from posthorn_auth.adapters.mailer_client import HttpAccountMailer
+from posthorn_auth.adapters.oidc import HttpOidcClient
 from posthorn_auth.adapters.redis_throttle import RedisLoginThrottle
 from posthorn_auth.adapters.signing import KeyRing
 from posthorn_auth.adapters.totp import TotpAppCodes
@@ -27,6 +29,7 @@ from posthorn_auth.app.proving_addresses import ProvingAddresses
 from posthorn_auth.app.second_factors import ManagingSecondFactors, SecondFactorCodes
 from posthorn_auth.app.sending_mails import SendingMails
 from posthorn_auth.app.signing_in import SigningIn
+from posthorn_auth.app.signing_in_elsewhere import ManagingProvider, SigningInElsewhere
 from posthorn_auth.settings import Settings
 from posthorn_common.clock import Clock, SystemClock
 from posthorn_common.db import create_engine
@@ -61,6 +64,8 @@ class Container:
     password_proof: PasswordProof
     second_factors: ManagingSecondFactors
     sending_mails: SendingMails
+    managing_provider: ManagingProvider
+    signing_in_elsewhere: SigningInElsewhere
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,7 @@ class _Resources:
     bus: EventBus
     hasher: Argon2PasswordHasher
     mailer: InternalClient
+    http: httpx.AsyncClient
 
 
 @contextlib.asynccontextmanager
@@ -91,7 +97,8 @@ async def bootstrap(settings: Settings, clock: Clock | None = None) -> AsyncGene
         service_tokens = ServiceTokens(secret_bytes(settings.internal_secret), service="auth", clock=clock)
         mailer = InternalClient(str(settings.mailer_url), service="mailer", tokens=service_tokens, attempts=1)
         stack.push_async_callback(mailer.close)
-        yield _container(settings, _Resources(engine, client, bus, hasher, mailer), service_tokens, clock)
+        http = await stack.enter_async_context(httpx.AsyncClient(timeout=5, follow_redirects=False))
+        yield _container(settings, _Resources(engine, client, bus, hasher, mailer, http), service_tokens, clock)
 
 
 def _container(settings: Settings, opened: _Resources, service_tokens: ServiceTokens, clock: Clock) -> Container:
@@ -122,6 +129,20 @@ def _container(settings: Settings, opened: _Resources, service_tokens: ServiceTo
         box=box,
         recovery_key=hmac.digest(key, b"recovery code", "sha256"),
     )
+    signing_in = SigningIn(
+        new_unit_of_work=new_unit_of_work,
+        hasher=opened.hasher,
+        throttle=throttle,
+        passwords=passwords,
+        proof=proof,
+        factors=factors,
+        tokens=key_ring,
+        clock=clock,
+        session_lifetime=timedelta(days=settings.refresh_token_days),
+        successor_key=hmac.digest(key, b"refresh token successor", "sha256"),
+        verify_at_once=settings.mail_organisation_id is not None,
+    )
+    oidc = HttpOidcClient(opened.http, allow_private=settings.private_providers_allowed)
     return Container(
         settings=settings,
         engine=opened.engine,
@@ -130,19 +151,7 @@ def _container(settings: Settings, opened: _Resources, service_tokens: ServiceTo
         relay=OutboxRelay(opened.engine, outbox, opened.bus),
         key_ring=key_ring,
         identity=Identity(AccessTokenVerifier(key_ring, issuer=settings.token_issuer), service_tokens),
-        signing_in=SigningIn(
-            new_unit_of_work=new_unit_of_work,
-            hasher=opened.hasher,
-            throttle=throttle,
-            passwords=passwords,
-            proof=proof,
-            factors=factors,
-            tokens=key_ring,
-            clock=clock,
-            session_lifetime=timedelta(days=settings.refresh_token_days),
-            successor_key=hmac.digest(key, b"refresh token successor", "sha256"),
-            verify_at_once=settings.mail_organisation_id is not None,
-        ),
+        signing_in=signing_in,
         managing_users=ManagingUsers(new_unit_of_work=new_unit_of_work, passwords=passwords, clock=clock),
         managing_api_keys=ManagingApiKeys(new_unit_of_work=new_unit_of_work, tokens=key_ring, clock=clock),
         inviting=Inviting(new_unit_of_work=new_unit_of_work, passwords=passwords, clock=clock),
@@ -159,5 +168,15 @@ def _container(settings: Settings, opened: _Resources, service_tokens: ServiceTo
             token_key=mail_token_key,
             public_base=settings.public_base,
             mail_organisation_id=settings.mail_organisation_id,
+        ),
+        managing_provider=ManagingProvider(new_unit_of_work=new_unit_of_work, oidc=oidc, box=box),
+        signing_in_elsewhere=SigningInElsewhere(
+            new_unit_of_work=new_unit_of_work,
+            oidc=oidc,
+            box=box,
+            passwords=passwords,
+            signing_in=signing_in,
+            clock=clock,
+            login_key=hmac.digest(key, b"login at an identity provider", "sha256"),
         ),
     )

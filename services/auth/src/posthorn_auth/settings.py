@@ -25,6 +25,10 @@ class Settings(DatabaseSettings):
     mail_from_name: str = Field(
         default="Posthorn", max_length=100, description="Sender's name in such mail; apps for second factors show it."
     )
+    allow_private_providers: bool | None = Field(
+        default=None,
+        description="Whether identity providers may be in private networks, without TLS. Default: in development only.",
+    )
     signing_key_days: int = Field(default=30, ge=1, le=365, description="A new signing key is made after so long.")
     access_token_seconds: int = Field(default=600, ge=60, le=600, description="Lifetime of an access token.")
     refresh_token_days: int = Field(default=30, ge=1, le=90, description="A session ends this long after the login.")
@@ -34,3 +38,10 @@ class Settings(DatabaseSettings):
     )
     login_window_seconds: int = Field(default=900, ge=10, le=86_400, description="Length of that window.")
     password_hash_threads: int = Field(default=2, ge=1, le=64, description="Passwords hashed at the same time.")
+
+    @property
+    def private_providers_allowed(self) -> bool:
+        """`allow_private_providers`, or whether this is development."""
+        return (
+            self.environment == "development" if self.allow_private_providers is None else self.allow_private_providers
+        )

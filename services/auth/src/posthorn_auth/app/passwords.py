@@ -6,6 +6,7 @@ from collections.abc import Collection
 from uuid import UUID
 
 from posthorn_auth.app.ports import LoginThrottle, NewUnitOfWork, PasswordHasher
+from posthorn_auth.domain.credentials import new_secret
 from posthorn_auth.domain.errors import InvalidCredentials
 from posthorn_auth.domain.passwords import check_password
 from posthorn_auth.domain.users import User
@@ -22,6 +23,10 @@ class NewPasswords:
         """Return the hash of a password that is good enough for the user. Raises WeakPassword."""
         check_password(password, common=self._common, context=(name, email.partition("@")[0], *more))
         return await self._hasher.hash(password)
+
+    async def hash_of_nobody(self) -> str:
+        """Return the hash of a password that nobody knows, for a user who signs in elsewhere."""
+        return await self._hasher.hash(new_secret())
 
 
 class PasswordProof:

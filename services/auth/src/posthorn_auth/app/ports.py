@@ -10,6 +10,7 @@ from uuid import UUID
 
 from posthorn_auth.app.ports_accounts import Invitations, Mails
 from posthorn_auth.app.ports_factors import Factors
+from posthorn_auth.app.ports_providers import Providers
 from posthorn_auth.domain.credentials import ApiKey, Session, UsedToken
 from posthorn_auth.domain.signing_keys import SigningKey
 from posthorn_auth.domain.users import Organisation, User
@@ -139,6 +140,8 @@ class UnitOfWork(Protocol):
     def invitations(self) -> Invitations: ...
     @property
     def factors(self) -> Factors: ...
+    @property
+    def providers(self) -> Providers: ...
 
     async def __aenter__(self) -> Self: ...
     async def __aexit__(

@@ -143,14 +143,14 @@ class SigningIn:
             if self._verify_at_once:
                 mail = NewMail(MailPurpose.VERIFY_EMAIL, owner.email, organisation_id=organisation.id, user_id=owner.id)
                 await uow.mails.add(mail)
-            session, refresh_token = await self._open_session(uow, owner, client)
+            session, refresh_token = await self.open_session(uow, owner, client)
             registered = OrganisationRegisteredData(
                 organisation_id=organisation.id, name=organisation.name, owner_id=owner.id
             )
             await uow.publish(event(OrganisationRegistered, organisation.id, organisation.id, registered, self._clock))
             added = UserAddedData(user_id=owner.id, role=Role.OWNER)
             await uow.publish(event(UserAdded, owner.id, organisation.id, added, self._clock))
-        return organisation, owner, await self._answer(owner, session, refresh_token)
+        return organisation, owner, await self.answer(owner, session, refresh_token)
 
     async def sign_in(self, email: str, password: str, client: Client) -> SignedIn | Challenge:
         """Open a session, or ask for the second factor if the user has one or the organisation requires it.
@@ -176,9 +176,9 @@ class SigningIn:
             organisation = await uow.users.organisation(current.organisation_id, stays=True)
             if current.two_factor or organisation.two_factor_required:
                 return await self._challenge(uow, current)
-            session, refresh_token = await self._open_session(uow, current, client)
+            session, refresh_token = await self.open_session(uow, current, client)
         await self._throttle.succeed(email, client.address)
-        return SignedIn(current, await self._answer(current, session, refresh_token))
+        return SignedIn(current, await self.answer(current, session, refresh_token))
 
     async def give_second_factor(self, challenge: str, code: str, client: Client) -> SignedIn:
         """Open a session with the second factor; one that is being set up counts from now on.
@@ -205,10 +205,10 @@ class SigningIn:
                 user, recovery_codes = confirmed or (user, None)
             if not fits:
                 raise InvalidCode  # and the challenge is there as before
-            session, refresh_token = await self._open_session(uow, user, client)
+            session, refresh_token = await self.open_session(uow, user, client)
         await self._throttle.succeed_code(user.id)
         await self._throttle.succeed(user.email, client.address)
-        return SignedIn(user, await self._answer(user, session, refresh_token), recovery_codes)
+        return SignedIn(user, await self.answer(user, session, refresh_token), recovery_codes)
 
     async def refresh(self, refresh_token: str, client: Client) -> tuple[User, Tokens]:
         """Exchange a refresh token for new tokens; each works once.
@@ -223,7 +223,7 @@ class SigningIn:
             user = None if session is None else await uow.users.get(session.organisation_id, session.user_id)
         if session is None or user is None or not user.is_active:
             raise InvalidRefreshToken
-        return user, await self._answer(user, session, following)
+        return user, await self.answer(user, session, following)
 
     async def sign_out(self, organisation_id: UUID, session_id: UUID) -> None:
         """End a session. Raises SessionNotFound; ending it twice is no error."""
@@ -286,6 +286,7 @@ class SigningIn:
         """Delete what ended more than a day ago; return how many sessions."""
         async with self._new_unit_of_work() as uow:
             await uow.factors.delete_ended()
+            await uow.providers.delete_ended_logins()
             return await uow.sessions.delete_ended(self._clock.now() - timedelta(days=1))
 
     async def _challenge(self, uow: UnitOfWork, user: User) -> Challenge:
@@ -294,7 +295,8 @@ class SigningIn:
         await uow.factors.add_challenge(hash_secret(token), user.organisation_id, user.id)
         return Challenge(token, enrolment)
 
-    async def _open_session(self, uow: UnitOfWork, user: User, client: Client) -> tuple[Session, str]:
+    async def open_session(self, uow: UnitOfWork, user: User, client: Client) -> tuple[Session, str]:
+        """Open a session for somebody who has proved who they are; return it with its refresh token."""
         now = self._clock.now()
         session = Session(
             id=new_id(),
@@ -333,7 +335,8 @@ class SigningIn:
         log.info("login_refused", user_id=str(user.id) if user else None)
         return InvalidCredentials()
 
-    async def _answer(self, user: User, session: Session, refresh_token: str) -> Tokens:
+    async def answer(self, user: User, session: Session, refresh_token: str) -> Tokens:
+        """Return the tokens of a session, once it is stored."""
         access_token = await self._tokens.issue_for_session(user, session)
         return Tokens(access_token=access_token, refresh_token=refresh_token, session_id=session.id)
 

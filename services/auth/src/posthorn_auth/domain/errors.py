@@ -15,6 +15,11 @@ AuthError
 ├── ChallengeNotValid        a login that waits for a second factor no more
 ├── InvalidCode              the second factor does not fit
 ├── TwoFactorRequired, TwoFactorSetUp, TwoFactorMissing
+├── ProviderNotFound         the organisation has no identity provider
+├── IssuerNotUsable          what an owner names is no identity provider that can be used
+├── LoginNotKnown            what came back from a provider belongs to no login that is under way
+├── ProviderRefused          a provider says no, or says it wrongly
+├── NoAccountHere            the provider knows somebody who is no active user here
 ├── MailNotTaken             the mailer refuses a mail for now
 ├── ScopeNotHeld             an API key may do no more than its creator
 ├── ApiKeyOver               a key that has expired, or was replaced before, cannot be replaced
@@ -236,3 +241,48 @@ class ApiKeyOver(AuthError):
 
     def __init__(self) -> None:
         super().__init__("The key has expired, or was replaced already.")
+
+
+class ProviderNotFound(NotFound):
+    """The organisation has no identity provider."""
+
+    code = "identity_provider_not_found"
+
+    def __init__(self) -> None:
+        super().__init__("The organisation has no identity provider.")
+
+
+class IssuerNotUsable(AuthError):
+    """There is no identity provider that can be used at the issuer's address."""
+
+    code = "issuer_not_usable"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"The identity provider cannot be used: {reason}.")
+
+
+class LoginNotKnown(AuthError):
+    """What came back from a provider belongs to no login that is under way in this browser."""
+
+    code = "login_not_known"
+
+    def __init__(self) -> None:
+        super().__init__("This login is not known, or not any more. Start again.")
+
+
+class ProviderRefused(AuthError):
+    """The identity provider said no, or what it said does not hold."""
+
+    code = "identity_provider_refused"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"The identity provider did not let you in: {reason}.")
+
+
+class NoAccountHere(AuthError):
+    """The provider knows somebody who is no active user of the organisation."""
+
+    code = "no_account_here"
+
+    def __init__(self) -> None:
+        super().__init__("You have no account in this organisation. Ask to be invited.")

@@ -175,4 +175,36 @@ login_challenges = sa.Table(
     sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
 )
 
+identity_providers = sa.Table(
+    "identity_providers",
+    metadata,
+    sa.Column("organisation_id", sa.ForeignKey(organisations.c.id), primary_key=True),
+    sa.Column("issuer", sa.Text, nullable=False),
+    sa.Column("client_id", sa.Text, nullable=False),
+    sa.Column("sealed_client_secret", sa.LargeBinary),
+    sa.Column("redirect_uri", sa.Text, nullable=False),
+    sa.Column("auto_role", sa.Text),
+    sa.CheckConstraint("auto_role IN ('editor', 'viewer')", name="auto_role"),
+)
+
+# Whoever is at a provider just now. PKCE verifier and nonce follow from the state, whose hash is here, and a key.
+provider_logins = sa.Table(
+    "provider_logins",
+    metadata,
+    sa.Column("state_hash", sa.LargeBinary, primary_key=True),
+    sa.Column("organisation_id", sa.Uuid, nullable=False),
+    sa.Column("issuer", sa.Text, nullable=False),
+    sa.Column("binding_hash", sa.LargeBinary, nullable=False),
+    sa.Column("expires_at", _time, nullable=False, index=True),
+)
+
+identities = sa.Table(
+    "identities",
+    metadata,
+    sa.Column("organisation_id", sa.Uuid, primary_key=True),
+    sa.Column("issuer", sa.Text, primary_key=True),
+    sa.Column("subject", sa.Text, primary_key=True),
+    sa.Column("user_id", sa.ForeignKey(users.c.id), nullable=False),
+)
+
 outbox = outbox_table(metadata)

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from posthorn_auth.adapters.db.accounts import SqlInvitations, SqlMails
 from posthorn_auth.adapters.db.factors import SqlFactors
+from posthorn_auth.adapters.db.providers import SqlProviders
 from posthorn_auth.adapters.db.repositories import SqlApiKeys, SqlSessions, SqlSigningKeys, SqlUsers
 from posthorn_common.outbox import Outbox
 from posthorn_contracts.envelope import Event
@@ -24,6 +25,7 @@ class SqlUnitOfWork:
     mails: SqlMails
     invitations: SqlInvitations
     factors: SqlFactors
+    providers: SqlProviders
 
     def __init__(self, engine: AsyncEngine, *, token_key: bytes) -> None:
         self._token_key = token_key
@@ -40,6 +42,7 @@ class SqlUnitOfWork:
         self.mails = SqlMails(self._connection, self._token_key)
         self.invitations = SqlInvitations(self._connection)
         self.factors = SqlFactors(self._connection)
+        self.providers = SqlProviders(self._connection)
         return self
 
     async def __aexit__(

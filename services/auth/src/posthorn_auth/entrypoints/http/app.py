@@ -11,6 +11,7 @@ from posthorn_auth.entrypoints.http.deps import Services
 from posthorn_auth.entrypoints.http.routes import (
     accounts,
     api_keys,
+    identity_provider,
     invitations,
     pages,
     second_factors,
@@ -36,6 +37,10 @@ _STATUSES: dict[type[Exception], int] = {
     errors.ChallengeNotValid: 401,
     errors.InvalidCode: 401,
     errors.ApiKeyOver: 409,
+    errors.IssuerNotUsable: 422,
+    errors.LoginNotKnown: 400,
+    errors.ProviderRefused: 401,
+    errors.NoAccountHere: 403,
     errors.TwoFactorRequired: 409,
     errors.TwoFactorSetUp: 409,
     errors.TwoFactorMissing: 409,
@@ -55,7 +60,7 @@ def build_app(container: Container | None, *, business_routes: bool = True) -> F
     """Return the application; without a container it can only describe itself."""
     routers = (
         sessions.router, accounts.router, second_factors.router, users.router, invitations.router, api_keys.router,
-        keys_router, pages.router,
+        identity_provider.router, keys_router, pages.router,
         sessions.internal_router, api_keys.internal_router,
     )  # fmt: skip
     app = create_app(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AnyHttpUrl, AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
 from posthorn_auth.domain.passwords import MAX_CHARACTERS, MIN_CHARACTERS, normalised
 from posthorn_auth.domain.users import UserStatus
@@ -200,6 +201,58 @@ class FactorProofRequest(RequestModel):
 
 class RecoveryCodesAnswer(BaseModel):
     recovery_codes: list[str] = Field(description="Shown this once. Each signs in once, in place of the app.")
+
+
+class IdentityProviderAnswer(Answer):
+    issuer: str
+    client_id: str
+    redirect_uri: str
+    auto_role: Role | None
+
+
+def _url(text: AnyHttpUrl) -> str:
+    if text.fragment or text.username or text.password:
+        raise PydanticCustomError("unfit_url", "must have neither credentials nor a fragment")
+    return str(text)
+
+
+class IdentityProviderRequest(RequestModel):
+    issuer: str = Field(
+        max_length=500,
+        pattern=r"^https?://[^\s?#@]+$",
+        description="Exactly as the provider's discovery document names it.",
+        examples=["https://login.example.com"],
+    )
+    client_id: SingleLine = Field(examples=["posthorn"])
+    client_secret: str | None = Field(
+        default=None, min_length=1, max_length=500, description="Is never shown again. Null for a public client."
+    )
+    redirect_uri: Annotated[AnyHttpUrl, AfterValidator(_url)] = Field(
+        description="The page of your application to which the provider returns with `code` and `state`.",
+        examples=["https://app.example.com/signed-in"],
+    )
+    auto_role: Literal[Role.EDITOR, Role.VIEWER] | None = Field(
+        default=None,
+        description="Whoever the provider vouches for and nobody knows yet becomes a user with this role. Null: only "
+        "who is a user already may sign in.",
+    )
+
+
+class StartLoginRequest(RequestModel):
+    organisation_id: UUID
+
+
+class StartLoginAnswer(BaseModel):
+    authorization_url: str = Field(description="Send the browser there.")
+    login_token: str = Field(description="Keep it in this browser (session storage) for `complete`.")
+    expires_in: int = Field(description="Seconds until the login is void.")
+
+
+class CompleteLoginRequest(RequestModel):
+    state: str = Field(min_length=1, max_length=200, description="As the provider returned it.")
+    code: str = Field(min_length=1, max_length=2000, description="As the provider returned it.")
+    login_token: str = Field(min_length=1, max_length=200)
+    iss: str | None = Field(default=None, max_length=500, description="As the provider returned it (RFC 9207).")
 
 
 class RegisteredAnswer(SignedInAnswer):

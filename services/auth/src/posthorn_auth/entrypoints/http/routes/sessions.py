@@ -47,7 +47,7 @@ async def register(body: RegisterRequest, services: Services, client: FromClient
     return RegisteredAnswer(
         organisation=OrganisationAnswer.model_validate(organisation),
         user=UserAnswer.model_validate(owner),
-        **_tokens(services, tokens),
+        **tokens_of(services, tokens),
     )
 
 
@@ -64,7 +64,7 @@ async def login(body: LoginRequest, services: Services, client: FromClient) -> S
     """Sign in with e-mail and password. 202: give a code to `POST /v1/auth/login/second-factor` as well."""
     found = await services.signing_in.sign_in(body.email, body.password, client)
     if isinstance(found, SignedIn):
-        return SignedInAnswer(user=UserAnswer.model_validate(found.user), **_tokens(services, found.tokens))
+        return SignedInAnswer(user=UserAnswer.model_validate(found.user), **tokens_of(services, found.tokens))
     answer = ChallengeAnswer(
         challenge=found.token,
         expires_in=int(CHALLENGE_LIFETIME.total_seconds()),
@@ -80,7 +80,7 @@ async def second_step(body: SecondStepRequest, services: Services, client: FromC
     return SecondStepAnswer(
         user=UserAnswer.model_validate(found.user),
         recovery_codes=found.recovery_codes,
-        **_tokens(services, found.tokens),
+        **tokens_of(services, found.tokens),
     )
 
 
@@ -91,7 +91,7 @@ async def refresh(body: RefreshRequest, services: Services, client: FromClient) 
     If the answer was lost, try again within ten seconds: it is the same.
     """
     user, tokens = await services.signing_in.refresh(body.refresh_token, client)
-    return SignedInAnswer(user=UserAnswer.model_validate(user), **_tokens(services, tokens))
+    return SignedInAnswer(user=UserAnswer.model_validate(user), **tokens_of(services, tokens))
 
 
 @router.post("/v1/auth/logout", operation_id="sign_out", status_code=204, responses=responses(401, 403))
@@ -160,7 +160,8 @@ async def recent_revocations(services: Services, seconds: Annotated[float, Query
     return RecentRevocations(revoked=[Revocation(id=id_, revoked_at=at) for id_, at in revoked.items()])
 
 
-def _tokens(services: Services, tokens: Tokens) -> dict[str, Any]:
+def tokens_of(services: Services, tokens: Tokens) -> dict[str, Any]:
+    """Return the fields of a TokenAnswer."""
     return {
         "access_token": tokens.access_token,
         "refresh_token": tokens.refresh_token,
