@@ -41,6 +41,7 @@ def settings(auth_database: str, redis_url: str, amqp_url: str) -> Settings:
         mailer_url="http://127.0.0.1:9",
         login_attempts=3,
         login_attempts_per_address=1000,
+        mails_to_strangers_per_day=8,
     )
 
 

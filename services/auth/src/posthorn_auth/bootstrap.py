@@ -22,6 +22,7 @@ from posthorn_auth.adapters.redis_throttle import RedisLoginThrottle
 from posthorn_auth.adapters.signing import KeyRing
 from posthorn_auth.adapters.totp import TotpAppCodes
 from posthorn_auth.app.inviting import Inviting
+from posthorn_auth.app.mail_quota import MailQuota
 from posthorn_auth.app.managing_api_keys import ManagingApiKeys
 from posthorn_auth.app.managing_users import ManagingUsers
 from posthorn_auth.app.passwords import NewPasswords, PasswordProof
@@ -124,6 +125,7 @@ def _container(settings: Settings, opened: _Resources, service_tokens: ServiceTo
     )
     passwords = NewPasswords(hasher=opened.hasher, common=frozenset(COMMON_PASSWORDS.read_text().splitlines()))
     proof = PasswordProof(new_unit_of_work=new_unit_of_work, hasher=opened.hasher, throttle=throttle)
+    quota = MailQuota(settings.mails_to_strangers_per_day)
     factors = SecondFactorCodes(
         codes=TotpAppCodes(settings.mail_from_name),
         box=box,
@@ -154,9 +156,14 @@ def _container(settings: Settings, opened: _Resources, service_tokens: ServiceTo
         signing_in=signing_in,
         managing_users=ManagingUsers(new_unit_of_work=new_unit_of_work, passwords=passwords, clock=clock),
         managing_api_keys=ManagingApiKeys(new_unit_of_work=new_unit_of_work, tokens=key_ring, clock=clock),
-        inviting=Inviting(new_unit_of_work=new_unit_of_work, passwords=passwords, clock=clock),
+        inviting=Inviting(new_unit_of_work=new_unit_of_work, passwords=passwords, quota=quota, clock=clock),
         proving_addresses=ProvingAddresses(
-            new_unit_of_work=new_unit_of_work, passwords=passwords, proof=proof, throttle=throttle, clock=clock
+            new_unit_of_work=new_unit_of_work,
+            passwords=passwords,
+            proof=proof,
+            throttle=throttle,
+            quota=quota,
+            clock=clock,
         ),
         password_proof=proof,
         second_factors=ManagingSecondFactors(

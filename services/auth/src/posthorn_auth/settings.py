@@ -22,6 +22,9 @@ class Settings(DatabaseSettings):
         description="The organisation through whose default relay all mail about accounts is sent: the operator's own. "
         "Default: everybody's own organisation, whose admins can then read it.",
     )
+    mails_to_strangers_per_day: int = Field(
+        default=100, ge=1, le=100_000, description="Invitations and links to new addresses that an organisation sends."
+    )
     mail_from_name: str = Field(
         default="Posthorn", max_length=100, description="Sender's name in such mail; apps for second factors show it."
     )

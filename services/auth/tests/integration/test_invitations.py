@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from posthorn_auth.bootstrap import Container
 from posthorn_auth.domain.mails import MailPurpose
+from posthorn_auth.settings import Settings
 
 pytestmark = pytest.mark.integration
 PASSWORD = "a long and private sentence"
@@ -197,3 +198,40 @@ async def test_handing_over_and_deactivating_the_heir_at_once_leaves_an_owner(
             )
             assert await connection.scalar(query, {"id": owner["organisation"]["id"]}) == 1
         owner = await register()
+
+
+async def test_nobody_writes_to_any_number_of_strangers_through_us(
+    client: httpx.AsyncClient, container: Container, register: Any, age_mails: Any, settings: Settings
+) -> None:
+    owner, other = await register(), await register()
+    allowed = settings.mails_to_strangers_per_day
+    answers = await asyncio.gather(*(_invite(client, owner["headers"], _an_address()) for _ in range(allowed + 2)))
+    assert sorted(answer.status_code for answer in answers) == [201] * allowed + [429, 429]
+    wish = {"new_email": _an_address(), "current_password": PASSWORD}
+    limited = await client.post("/v1/auth/email", json=wish, headers=owner["headers"])
+    assert (limited.status_code, limited.json()["code"]) == (429, "too_many_attempts")
+    assert (await _invite(client, other["headers"], _an_address())).status_code == 201
+    await age_mails(timedelta(days=1))
+    assert (await _invite(client, owner["headers"], _an_address())).status_code == 201
+
+
+async def test_a_mail_that_cannot_be_made_does_not_hold_up_the_others(
+    client: httpx.AsyncClient, container: Container, register: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = await register()
+    emails = [_an_address() for _ in range(2)]
+    for email in emails:
+        await _invite(client, owner["headers"], email)
+    tried: list[str] = []
+
+    async def send(organisation_id: Any, mail_id: Any, to_email: str, subject: str, text: str) -> None:
+        tried.append(to_email)
+        if to_email == emails[0]:
+            raise ValueError("a fault of ours")
+
+    monkeypatch.setattr(container.sending_mails._mailer, "send", send)
+    await container.sending_mails.send_due()
+    assert set(emails) <= set(tried)
+    async with container.engine.connect() as connection:
+        query = sa.text("SELECT to_email FROM account_mails WHERE to_email = ANY(:emails) AND next_attempt_at > now()")
+        assert list(await connection.scalars(query, {"emails": emails})) == [emails[0]], "it is tried again later"

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from uuid import UUID
 
+from posthorn_auth.app.mail_quota import MailQuota
 from posthorn_auth.app.managing_users import Actor
 from posthorn_auth.app.passwords import NewPasswords
 from posthorn_auth.app.ports import NewUnitOfWork, UnitOfWork
@@ -35,21 +36,26 @@ class Acceptance:
 class Inviting:
     """The use cases of invitations."""
 
-    def __init__(self, *, new_unit_of_work: NewUnitOfWork, passwords: NewPasswords, clock: Clock) -> None:
+    def __init__(
+        self, *, new_unit_of_work: NewUnitOfWork, passwords: NewPasswords, quota: MailQuota, clock: Clock
+    ) -> None:
         self._new_unit_of_work = new_unit_of_work
+        self._quota = quota
         self._passwords = passwords
         self._clock = clock
 
     async def invite(self, actor: Actor, email: str, role: str) -> Invitation:
-        """Invite somebody. Raises NotAllowed, InvitationExists, EmailTaken (by a user of this organisation).
+        """Invite somebody.
 
-        Users of other organisations are invited like anybody: who has an account elsewhere is nobody's business.
+        Raises NotAllowed, InvitationExists, EmailTaken (by a user of this organisation), TooManyAttempts. Users of
+        others are invited like anybody: who has an account elsewhere is nobody's business.
         """
         check_may_add(actor.role, role)
         async with self._new_unit_of_work() as uow:
             user = await uow.users.by_email(email)
             if user is not None and user.organisation_id == actor.organisation_id:
                 raise EmailTaken
+            await self._quota.check(uow, actor.organisation_id)
             invitation = await uow.invitations.add(new_id(), actor.organisation_id, email, role, actor.user_id)
             await _send(uow, invitation)
         return invitation
@@ -65,6 +71,7 @@ class Inviting:
         Raises InvitationNotFound, NotAllowed, TooManyAttempts within a minute after the last one.
         """
         async with self._new_unit_of_work() as uow:
+            await self._quota.check(uow, actor.organisation_id)
             invitation = await uow.invitations.lock(actor.organisation_id, invitation_id)
             check_may_add(actor.role, invitation.role)
             age = await uow.mails.seconds_since_last(invitation.id)

@@ -51,6 +51,10 @@ class Mails(Protocol):
         """Return how long ago a mail of the invitation was added."""
         ...
 
+    async def sent_to_strangers(self, organisation_id: UUID) -> int:
+        """Return how many mails went to addresses that nobody had confirmed, within a day."""
+        ...
+
     async def delete_old(self) -> int: ...
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from uuid import UUID
 
+from posthorn_auth.app.mail_quota import MailQuota
 from posthorn_auth.app.passwords import NewPasswords, PasswordProof
 from posthorn_auth.app.ports import LoginThrottle, NewUnitOfWork, UnitOfWork
 from posthorn_auth.app.signing_in import Client, revoke_all_sessions
@@ -28,12 +29,14 @@ class ProvingAddresses:
         passwords: NewPasswords,
         proof: PasswordProof,
         throttle: LoginThrottle,
+        quota: MailQuota,
         clock: Clock,
     ) -> None:
         self._new_unit_of_work = new_unit_of_work
         self._passwords = passwords
         self._proof = proof
         self._throttle = throttle
+        self._quota = quota
         self._clock = clock
 
     async def ask_to_verify(self, organisation_id: UUID, user_id: UUID) -> None:
@@ -54,6 +57,7 @@ class ProvingAddresses:
         await self._proof.check(organisation_id, user_id, password, client.address)
         async with self._new_unit_of_work() as uow:
             user = await uow.users.lock(organisation_id, user_id)
+            await self._quota.check(uow, organisation_id)
             await uow.mails.void_of_user(user.id, MailPurpose.CHANGE_EMAIL)
             wanted = NewMail(MailPurpose.CHANGE_EMAIL, new_email, organisation_id=user.organisation_id, user_id=user.id)
             await uow.mails.add(wanted)

@@ -52,7 +52,10 @@ class SendingMails:
         while True:
             async with self._new_unit_of_work() as uow:
                 mails = await uow.mails.claim(_AT_ONCE, _LEASE_SECONDS)
-            await asyncio.gather(*(self._send(mail) for mail in mails))
+            results = await asyncio.gather(*(self._send(mail) for mail in mails), return_exceptions=True)
+            for mail, error in zip(mails, results, strict=True):
+                if isinstance(error, BaseException):
+                    await self._put_aside(mail, error)
             tried += len(mails)
             if len(mails) < _AT_ONCE:
                 return tried
@@ -81,6 +84,15 @@ class SendingMails:
         async with self._new_unit_of_work() as uow:
             await uow.mails.handed_over(mail.id)
         _HANDED_OVER.labels("taken").inc()
+
+    async def _put_aside(self, mail: AccountMail, error: BaseException) -> None:
+        """Let a mail wait that cannot be sent by our own fault: the others go on."""
+        if not isinstance(error, Exception):
+            raise error
+        log.error("account_mail_failed", mail_id=str(mail.id), purpose=mail.purpose, exc_info=error)
+        _HANDED_OVER.labels("failed").inc()
+        async with self._new_unit_of_work() as uow:
+            await uow.mails.postpone(mail.id, pause_seconds(mail.attempts))
 
     async def _owner(self, mail: AccountMail) -> UUID | None:
         """Return the organisation of whoever has forgotten a password; None if there is nothing to send.

@@ -32,6 +32,9 @@ LIFETIMES: dict[MailPurpose, timedelta] = {
 }
 """How long the link of a mail works, from when the mailer has taken it. What is not here has no link."""
 
+TO_STRANGERS = (MailPurpose.INVITATION, MailPurpose.CHANGE_EMAIL)
+"""Mail to addresses that somebody typed in: an organisation sends so much of it in a day, and no more."""
+
 TRIED_FOR = timedelta(days=1)
 """A mail that the mailer has not taken by then is given up, unless its link would live longer."""
 

@@ -16,6 +16,7 @@ from posthorn_auth.domain.errors import InvitationExists, InvitationNotFound
 from posthorn_auth.domain.invitations import Invitation
 from posthorn_auth.domain.mails import (
     LIFETIMES,
+    TO_STRANGERS,
     AccountMail,
     MailPurpose,
     NewMail,
@@ -133,6 +134,15 @@ class SqlMails:
         query = sa.select(age).where(account_mails.c.invitation_id == invitation_id)
         found = await self._connection.scalar(query)
         return None if found is None else float(found)
+
+    async def sent_to_strangers(self, organisation_id: UUID) -> int:
+        """Return how many mails of a day went to addresses that nobody had confirmed."""
+        query = sa.select(sa.func.count()).where(
+            account_mails.c.organisation_id == organisation_id,
+            account_mails.c.purpose.in_(TO_STRANGERS),
+            account_mails.c.created_at > _NOW - timedelta(days=1),
+        )
+        return int(await self._connection.scalar(query) or 0)
 
     async def delete_old(self) -> int:
         """Delete what ended a month ago, and what has nobody; return how many."""

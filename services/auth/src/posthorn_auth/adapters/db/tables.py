@@ -136,6 +136,7 @@ account_mails = sa.Table(
     sa.Index(None, "user_id"),
     sa.Index(None, "invitation_id"),
     sa.Index(None, "expires_at"),
+    sa.Index(None, "organisation_id", "created_at"),
     sa.Index("ix_account_mails_waiting", "next_attempt_at", postgresql_where=sa.text("next_attempt_at IS NOT NULL")),
     # Of one address one reset waits at a time, whoever asks how often.
     sa.Index(

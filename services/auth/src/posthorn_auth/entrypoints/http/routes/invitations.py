@@ -36,7 +36,9 @@ async def list_invitations(
     return Page(items=items, next_cursor=encode_cursor(items[-1].id) if len(found) > page.limit else None)
 
 
-@router.post("/v1/invitations", operation_id="invite_user", status_code=201, responses=responses(401, 403, 409, 422))
+@router.post(
+    "/v1/invitations", operation_id="invite_user", status_code=201, responses=responses(401, 403, 409, 422, 429)
+)
 async def invite_user(body: InvitationRequest, caller: Writer, services: Services) -> InvitationAnswer:
     """Invite somebody by mail. Only an owner can invite owners.
 

@@ -34,6 +34,7 @@ _HEADERS = {
 }
 
 
+@router.head("/{page}", include_in_schema=False)
 @router.get("/{page}", operation_id="show_account_page", response_class=HTMLResponse)
 async def show_account_page(page: Literal["confirm-email", "reset-password", "accept-invitation"]) -> HTMLResponse:
     """Return the page behind a link. Its token stands behind the `#` of the address and reaches no server by itself."""
