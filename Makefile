@@ -9,7 +9,7 @@ LOCAL := $(BIN)/posthorn-local
 SOURCES := $(wildcard libs/*/src services/*/src deploy/local/src)
 
 .PHONY: help bootstrap environment demo up down reset status logs test test-unit chaos test-servers-down check format schemas \
-	requirements requirements-check upgrade compose-up compose-down clean bench-send bench-storage
+	requirements requirements-check upgrade compose-up compose-down clean bench-send bench-storage bench-import
 
 help: ## Explain the targets.
 	@awk -F ':.*## ' '/^### / { print "\n" substr($$0, 5) } /^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' Makefile
@@ -85,6 +85,9 @@ upgrade: environment ## Move all pins to the newest versions.
 ### Measuring
 bench-send: bootstrap ## Measure the mailer's whole path beside two baselines; ARGS="--rounds 1" or ARGS=--profile.
 	@$(BIN)/python -m benchmarks.send $(ARGS)
+
+bench-import: bootstrap ## Measure the import of a million contacts beside COPY of the same file; ARGS="--rows 200000".
+	@$(BIN)/python -m benchmarks.imports $(ARGS)
 
 bench-storage: bootstrap ## Measure what a campaign needs of PostgreSQL: planned, sent and compacted; ARGS="--recipients 1000000".
 	@$(BIN)/python -m benchmarks.storage $(ARGS)

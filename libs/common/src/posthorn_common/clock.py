@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 from uuid import UUID
 
+import uuid_utils
 import uuid_utils.compat
 
 
@@ -28,3 +29,8 @@ class SystemClock:
 def new_id() -> UUID:
     """Return a UUIDv7 (RFC 9562 §5.7): unique, and ordered by time of creation."""
     return uuid_utils.compat.uuid7()
+
+
+def new_id_text() -> str:
+    """Return what `str(new_id())` does, at a fraction of the price: for ids by the hundred thousand."""
+    return str(uuid_utils.uuid7())

@@ -33,7 +33,7 @@ class Settings(DatabaseSettings):
     import_max_unpacked_bytes: int = Field(
         default=1024 * 1024 * 1024, gt=0, description="Largest file that a file packed by gzip may hold."
     )
-    import_chunk_rows: int = Field(default=2000, ge=1, le=20_000, description="Rows of an import per transaction.")
+    import_chunk_rows: int = Field(default=5000, ge=1, le=20_000, description="Rows of an import per transaction.")
     import_lease_seconds: int = Field(
         default=60, ge=5, le=3600, description="An import whose worker has died is taken over after this time."
     )

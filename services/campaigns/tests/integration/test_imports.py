@@ -582,3 +582,37 @@ async def test_progress_is_streamed_to_its_end(
     assert [event["event"] for event in events[-2:]] == ["progress", "end"]
     assert json.loads(events[-2]["data"])["status"] == "completed"
     assert json.loads(events[-2]["data"])["created"] == 3000
+
+
+async def test_declared_attributes_are_stored_as_declared_and_required_of_new_contacts(
+    client: httpx.AsyncClient, headers: Any, upload: Upload, finish: Any
+) -> None:
+    for key, kind, required in (("visits", "number", False), ("vip", "boolean", False), ("plan", "string", True)):
+        declared = {"key": key, "type": kind, "required": required}
+        assert (await client.post("/v1/contact-attributes", json=declared, headers=headers)).status_code == 201
+    content = (
+        b"email,plan,visits,vip,locale,time_zone\n"
+        b"a@example.com,pro,7,yes,pt_br,Europe/Lisbon\n"
+        b"b@example.com,,1,no,,\n"
+        b"c@example.com,pro,many,,,\n"
+        b"d@example.com,pro,1,,portuguese!,\n"
+        b"e@example.com,pro,1,,,Mars/Base\n"
+    )
+    done = await finish(await upload(content))
+    errors = (await client.get(f"/v1/imports/{done['id']}/errors", headers=headers)).json()["items"]
+    assert [(error["row"], error["column"], error["code"]) for error in errors] == [
+        (2, "plan", "attribute_required"),
+        (3, "visits", "attribute_type"),
+        (4, "locale", "invalid_locale"),
+        (5, "time_zone", "invalid_time_zone"),
+    ]
+    contacts = await _contacts(client, headers)
+    assert list(contacts) == ["a@example.com"]
+    contact = contacts["a@example.com"]
+    assert contact["attributes"] == {"plan": "pro", "visits": 7, "vip": True}
+    assert (contact["locale"], contact["time_zone"]) == ("pt-BR", "Europe/Lisbon")
+    # Who has what is required need not be told it again, and what a file does not say stays.
+    done = await finish(await upload(b"email,visits\na@example.com,8\nnew@example.com,9\n"))
+    assert _counts(done) == {"rows_read": 2, "created": 0, "updated": 1, "unchanged": 0, "rejected": 1}
+    contact = (await _contacts(client, headers))["a@example.com"]
+    assert (contact["attributes"]["visits"], contact["locale"]) == (8, "pt-BR")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from posthorn_campaigns.domain.csv_rows import contact_of
+from posthorn_campaigns.domain.csv_rows import ContactsOfRows
 from posthorn_campaigns.domain.imports import ChunkOfRows, ImportedContact, ImportMode, RejectedRow
 from posthorn_common.addresses import normalise_address
 
@@ -12,14 +12,14 @@ COLUMNS = ("email", "first_name", "last_name", "city", "")
 
 
 def _of(*cells: str) -> ImportedContact | RejectedRow:
-    return contact_of(7, COLUMNS, cells, normalise_address)
+    return ContactsOfRows(COLUMNS, {}, normalise_address)(7, cells)
 
 
 def test_a_good_row_is_a_contact_and_empty_cells_say_nothing() -> None:
     assert _of(" Ada@Example.COM ", " Ada ", "", "Rome\nItaly", "ignored") == ImportedContact(
-        7, "ada@example.com", "Ada", "", {"city": "Rome\nItaly"}
+        7, "ada@example.com", "Ada", "", None, None, {"city": "Rome\nItaly"}
     )
-    assert _of("ada@example.com", "", "", "", "") == ImportedContact(7, "ada@example.com", "", "", {})
+    assert _of("ada@example.com", "", "", "", "") == ImportedContact(7, "ada@example.com", "", "", None, None, {})
 
 
 @pytest.mark.parametrize(
@@ -50,16 +50,19 @@ def test_a_bad_row_is_rejected_with_its_column_and_without_what_is_in_it(
 @pytest.mark.parametrize(
     ("mode", "expected"),
     [
-        (ImportMode.UPSERT, ImportedContact(3, "a@example.com", "Ann", "Lee", {"city": "Paris", "plan": "pro"})),
-        (ImportMode.CREATE_ONLY, ImportedContact(1, "a@example.com", "Ann", "", {"city": "Rome"})),
+        (
+            ImportMode.UPSERT,
+            ImportedContact(3, "a@example.com", "Ann", "Lee", None, None, {"city": "Paris", "plan": "pro"}),
+        ),
+        (ImportMode.CREATE_ONLY, ImportedContact(1, "a@example.com", "Ann", "", None, None, {"city": "Rome"})),
     ],
 )
 def test_of_an_address_that_comes_again_the_mode_decides_what_counts(
     mode: ImportMode, expected: ImportedContact
 ) -> None:
     chunk = ChunkOfRows(mode, end=0)
-    chunk.add(ImportedContact(1, "a@example.com", "Ann", "", {"city": "Rome"}))
+    chunk.add(ImportedContact(1, "a@example.com", "Ann", "", None, None, {"city": "Rome"}))
     chunk.add(RejectedRow(2, "", "row_too_long", "is too long"))
-    chunk.add(ImportedContact(3, "a@example.com", "", "Lee", {"city": "Paris", "plan": "pro"}))
+    chunk.add(ImportedContact(3, "a@example.com", "", "Lee", None, None, {"city": "Paris", "plan": "pro"}))
     assert (chunk.rows_read, chunk.repeated, len(chunk.rejected)) == (3, 1, 1)
     assert list(chunk.contacts.values()) == [expected]

@@ -18,7 +18,7 @@ from posthorn_campaigns.domain.errors import DuplicateColumn, MissingEmailColumn
 from posthorn_campaigns.domain.gzip_files import Unpacker
 from posthorn_campaigns.domain.imports import ImportedContact, RejectedRow
 from posthorn_campaigns.domain.ndjson_files import MAX_LINE_BYTES, ObjectReader
-from posthorn_campaigns.domain.ndjson_rows import contact_of_object
+from posthorn_campaigns.domain.ndjson_rows import ContactsOfObjects
 from posthorn_common.addresses import normalise_address
 
 _JSON = st.recursive(
@@ -82,16 +82,16 @@ def test_a_line_that_is_too_long_costs_one_row_and_no_memory(size: int) -> None:
 
 
 def _of(given_object: dict[str, Any], mapping: dict[str, str | None] | None = None) -> ImportedContact | RejectedRow:
-    return contact_of_object(3, mapping or {}, given_object, normalise_address)
+    return ContactsOfObjects(mapping or {}, {}, normalise_address)(3, given_object)
 
 
 def test_an_object_is_a_contact_whose_attributes_keep_their_types() -> None:
     assert _of(
         {"E-Mail": " Ada@Example.com", "First Name": " Ada ", "visits": 3, "nil": None, "attributes": {"Vip": True}}
-    ) == ImportedContact(3, "ada@example.com", "Ada", "", {"visits": 3, "Vip": True})
+    ) == ImportedContact(3, "ada@example.com", "Ada", "", None, None, {"visits": 3, "Vip": True})
     mapping = {"Adresse": "email", "Stadt": "city", "Notiz": None}
     found = _of({"Adresse": "ada@example.com", "Stadt": "Rom", "Notiz": "x", "tags": ["a"]}, mapping)
-    assert found == ImportedContact(3, "ada@example.com", "", "", {"city": "Rom", "tags": ["a"]})
+    assert found == ImportedContact(3, "ada@example.com", "", "", None, None, {"city": "Rom", "tags": ["a"]})
 
 
 @pytest.mark.parametrize(

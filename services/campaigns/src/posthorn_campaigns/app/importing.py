@@ -4,37 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator
-from typing import Any, Protocol
+from collections.abc import AsyncGenerator
 from uuid import UUID
 
 import structlog
 from prometheus_client import Counter
 
+from posthorn_campaigns.app.import_files import FileGone, ImportFile
 from posthorn_campaigns.app.ports import NewUnitOfWork
 from posthorn_campaigns.app.ports_audience import ImportBell
-from posthorn_campaigns.domain.csv_files import BrokenRow, RowReader
-from posthorn_campaigns.domain.csv_rows import contact_of
 from posthorn_campaigns.domain.imports import (
     LIST_DELETED,
     MAX_FRUITLESS_LEASES,
     MAX_STORED_ERRORS,
-    PIECE_BYTES,
     WORKERS_DIED,
     ChunkOfRows,
-    FileKind,
     Import,
-    ImportedContact,
     ImportFailure,
     ImportStatus,
-    RejectedRow,
     TakenIn,
 )
-from posthorn_campaigns.domain.ndjson_files import ObjectReader
-from posthorn_campaigns.domain.ndjson_rows import contact_of_object
-from posthorn_common.addresses import normalise_address
 from posthorn_common.clock import Clock
 from posthorn_common.errors import TransientError
 from posthorn_common.events import event
@@ -43,7 +33,6 @@ from posthorn_contracts.campaigns.v1 import ContactRef, ContactResubscribed
 log = structlog.get_logger(__name__)
 
 _ROWS = Counter("posthorn_import_rows_total", "Rows of imported files, by outcome.", ["outcome"])
-_CHUNK_BYTES = 4 * 1024 * 1024
 _TURN_SECONDS = 20.0
 
 
@@ -78,9 +67,12 @@ class Importing:
             await self._finish(job, ImportStatus.FAILED, WORKERS_DIED)
             return
         try:
-            async with contextlib.aclosing(self._chunks(job)) as chunks:
+            async with self._new_unit_of_work() as uow:
+                declared = await uow.attributes.declared(job.organisation_id)
+            file = ImportFile(self._new_unit_of_work, job, declared, self._chunk_rows)
+            async with contextlib.aclosing(file.chunks()) as chunks:
                 await self._take_turn(job, chunks, stop)
-        except (_LeaseLost, _FileGone):
+        except (_LeaseLost, FileGone):
             log.info("import_given_up", import_id=str(job.id), lease_epoch=job.lease_epoch)
 
     async def ring_for_due_imports(self) -> None:
@@ -120,30 +112,6 @@ class Importing:
         _count(chunk, taken)
         return after
 
-    async def _chunks(self, job: Import) -> AsyncGenerator[ChunkOfRows]:
-        """Yield what comes after the position of the import. Raises _FileGone."""
-        reader, contact_in = _reading(job)
-        chunk = _Chunk(job, reader, contact_in, number=job.rows_read)
-        position = job.bytes_read
-        while position < job.bytes_total:
-            piece = await self._file_from(job, position)
-            position += len(piece)
-            rows = reader.read(piece, last=position == job.bytes_total)
-            while await asyncio.to_thread(chunk.fill, rows, self._chunk_rows):
-                yield chunk.rows
-                chunk = _Chunk(job, reader, contact_in, number=chunk.number)
-        if not chunk.is_empty:
-            yield chunk.rows
-
-    async def _file_from(self, job: Import, position: int) -> bytes:
-        """Return the stored bytes from a position to the end of the piece that holds it."""
-        async with self._new_unit_of_work() as uow:
-            piece = await uow.imports.piece(job.id, position // PIECE_BYTES)
-        found = piece[position % PIECE_BYTES :]
-        if not found:
-            raise _FileGone
-        return found
-
     async def _give_back(self, job: Import) -> None:
         async with self._new_unit_of_work() as uow:
             await uow.imports.release(job)
@@ -159,64 +127,8 @@ class Importing:
             log.info("import_ended", import_id=str(job.id), status=status, rows=job.rows_read, rejected=job.rejected)
 
 
-class _Reader(Protocol):
-    """RowReader or ObjectReader."""
-
-    offset: int
-
-    def read(self, piece: bytes, *, last: bool) -> Iterator[Any]: ...
-
-
-_ContactIn = Callable[[int, Any], ImportedContact | RejectedRow]
-
-
-def _reading(job: Import) -> tuple[_Reader, _ContactIn]:
-    """Return what reads the file of an import from its position on, and what makes contacts of what that reads."""
-    form = job.format
-    if form.kind is FileKind.NDJSON:
-        return (
-            ObjectReader(form.encoding, job.bytes_read),
-            lambda number, found: contact_of_object(number, form.mapping, found, normalise_address),
-        )
-    return (
-        RowReader(form.encoding, form.delimiter, job.bytes_read),
-        lambda number, cells: contact_of(number, form.columns, cells, normalise_address),
-    )
-
-
 class _LeaseLost(Exception):
     """Another worker has the import by now, or it was cancelled."""
-
-
-class _FileGone(Exception):
-    """The import was cancelled or finished by another worker, and its file dropped."""
-
-
-class _Chunk:
-    """Rows on their way into one transaction. `number` is that of the last row."""
-
-    def __init__(self, job: Import, reader: _Reader, contact_in: _ContactIn, number: int) -> None:
-        self.rows = ChunkOfRows(job.mode, end=reader.offset)
-        self.number = number
-        self._reader = reader
-        self._contact_in = contact_in
-        self._begin = reader.offset
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether the file has not moved on."""
-        return self.rows.end == self._begin
-
-    def fill(self, rows: Iterator[Any], max_rows: int) -> bool:
-        """Take rows in; return whether the chunk is full, so that rows may be left for the next one."""
-        for row in itertools.islice(rows, max_rows - self.rows.rows_read):
-            self.number += 1
-            if isinstance(row, BrokenRow):
-                self.rows.add(RejectedRow(self.number, "", row.code, row.message))
-            else:
-                self.rows.add(self._contact_in(self.number, row))
-        self.rows.end = self._reader.offset
-        return self.rows.rows_read == max_rows or self.rows.end - self._begin >= _CHUNK_BYTES
 
 
 def _count(chunk: ChunkOfRows, taken: TakenIn) -> None:

@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Iterable
 
 EMAIL, FIRST_NAME, LAST_NAME = "email", "first_name", "last_name"
+LOCALE, TIME_ZONE = "locale", "time_zone"
 MAX_COLUMN_CHARACTERS = 64
 
 _ALSO_CALLED = {
@@ -15,6 +16,7 @@ _ALSO_CALLED = {
     "e_mail_address": EMAIL,
     "firstname": FIRST_NAME,
     "lastname": LAST_NAME,
+    "timezone": TIME_ZONE,
 }
 # What other systems and languages write above these columns; by slug, see _slug. Suggested only, never assumed.
 _OFTEN_CALLED = {

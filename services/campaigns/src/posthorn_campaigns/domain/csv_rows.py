@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from posthorn_campaigns.domain.audience import MAX_ATTRIBUTES, MAX_VALUE_CHARACTERS
-from posthorn_campaigns.domain.column_names import EMAIL, FIRST_NAME, LAST_NAME, column_name, is_column_name
+from posthorn_campaigns.domain.attributes import Declarations
+from posthorn_campaigns.domain.audience import MAX_ATTRIBUTES
+from posthorn_campaigns.domain.column_names import EMAIL, column_name, is_column_name
 from posthorn_campaigns.domain.errors import (
     DuplicateColumn,
     InvalidColumn,
@@ -16,11 +16,9 @@ from posthorn_campaigns.domain.errors import (
     UnknownColumn,
 )
 from posthorn_campaigns.domain.imports import ImportedContact, RejectedRow
+from posthorn_campaigns.domain.row_fields import Normalise, are_harmless, contact_of_values, text_problem
 
 MAX_COLUMNS = MAX_ATTRIBUTES
-MAX_NAME_CHARACTERS = 200
-# Line breaks of Unicode, characters that reverse the text around them, and such as are not seen at all.
-_TREACHEROUS = frozenset("\x85\u2028\u2029\u200b\u2060\ufeff\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 def columns_of(header: Sequence[str], mapping: Mapping[str, str | None] | None = None) -> tuple[str, ...]:
@@ -48,38 +46,25 @@ def columns_of(header: Sequence[str], mapping: Mapping[str, str | None] | None =
     return names
 
 
-def contact_of(
-    number: int, columns: Sequence[str], row: Sequence[str], normalise: Callable[[str], str]
-) -> ImportedContact | RejectedRow:
-    """Return the contact in a row, or why it is rejected. `normalise` raises ValueError for what is no address."""
-    if len(row) != len(columns):
-        message = f"has {len(row)} columns, the header has {len(columns)}"
-        return RejectedRow(number, "", "wrong_column_count", message)
-    values = {name: value.strip() for name, value in zip(columns, row, strict=True) if name}
-    address = values.pop(EMAIL)
-    for name, value in values.items():
-        if problem := text_problem(name, value):
-            return RejectedRow(number, name, *problem)
-    try:
-        email = normalise(address)
-    except ValueError as error:
-        return RejectedRow(number, EMAIL, "invalid_email", str(error))
-    first_name, last_name = values.pop(FIRST_NAME, ""), values.pop(LAST_NAME, "")
-    attributes = {name: value for name, value in values.items() if value}
-    return ImportedContact(number, email, first_name, last_name, attributes)
+class ContactsOfRows:
+    """Makes contacts of the rows of a file."""
 
+    def __init__(self, columns: Sequence[str], declared: Declarations, normalise: Normalise) -> None:
+        self._columns = columns
+        self._are_all_named = all(columns)
+        self._declared = declared
+        self._normalise = normalise
 
-def text_problem(name: str, value: str) -> tuple[str, str] | None:
-    """Return code and message of what makes a text unfit for its column; None if it is fit."""
-    single_line = name in {FIRST_NAME, LAST_NAME}
-    limit = MAX_NAME_CHARACTERS if single_line else MAX_VALUE_CHARACTERS
-    if len(value) > limit:
-        return "too_long", f"has more than {limit} characters"
-    if value.isascii() and value.isprintable():
-        return None
-    for char in value:
-        if char in "\n\r\t" and not single_line:
-            continue
-        if char in _TREACHEROUS or unicodedata.category(char) in {"Cc", "Cs"}:
-            return "control_characters", "contains line breaks, control characters or invisible characters"
-    return None
+    def __call__(self, number: int, row: Sequence[str]) -> ImportedContact | RejectedRow:
+        """Return the contact in a row, or why it is rejected. An empty cell says nothing."""
+        if len(row) != len(self._columns):
+            message = f"has {len(row)} columns, the header has {len(self._columns)}"
+            return RejectedRow(number, "", "wrong_column_count", message)
+        values = {name: cell for name, text in zip(self._columns, row, strict=True) if (cell := text.strip())}
+        if not self._are_all_named:
+            values.pop("", None)
+        if not are_harmless("".join(values.values())):
+            for name, value in values.items():
+                if name != EMAIL and (problem := text_problem(name, value)):
+                    return RejectedRow(number, name, *problem)
+        return contact_of_values(number, values, self._declared, self._normalise, are_texts=True)

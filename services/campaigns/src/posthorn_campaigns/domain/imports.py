@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from posthorn_campaigns.domain.audience import MAX_ATTRIBUTES, MAX_ATTRIBUTES_BYTES
@@ -27,6 +27,7 @@ TOO_MANY_ATTRIBUTES = (
 )
 
 
+REQUIRED = ("attribute_required", "is required for a new contact")
 UNKNOWN_CONTACT = ("unknown_contact", "is no contact yet; the import only updates")
 
 
@@ -134,15 +135,20 @@ class Import:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class ImportedContact:
-    """A good row of a file. `email` is normalised; empty names were not given. `row` counts as in RejectedRow."""
+class ImportedContact(NamedTuple):
+    """A good row of a file. `email` is normalised; empty names were not given. `row` counts as in RejectedRow.
+
+    `missing` are the declared attributes that the row would need if the contact is new.
+    """
 
     row: int
     email: str
     first_name: str
     last_name: str
+    locale: str | None
+    time_zone: str | None
     attributes: dict[str, Any]
+    missing: tuple[str, ...] = ()
 
     def merged_with(self, later: ImportedContact) -> ImportedContact:
         """Return what two rows of the same address say together; the later one wins where both say something."""
@@ -151,7 +157,10 @@ class ImportedContact:
             email=self.email,
             first_name=later.first_name or self.first_name,
             last_name=later.last_name or self.last_name,
+            locale=later.locale or self.locale,
+            time_zone=later.time_zone or self.time_zone,
             attributes={**self.attributes, **later.attributes},
+            missing=tuple(key for key in later.missing if key in self.missing),
         )
 
 
@@ -195,6 +204,8 @@ class ChunkOfRows:
         for emails, problem in ((taken.refused, TOO_MANY_ATTRIBUTES), (taken.unknown, UNKNOWN_CONTACT)):
             refused = [self.contacts.pop(email) for email in emails]
             self.rejected += [RejectedRow(contact.row, "", *problem) for contact in refused]
+        for contact in [self.contacts.pop(email) for email in taken.incomplete]:
+            self.rejected.append(RejectedRow(contact.row, contact.missing[0], *REQUIRED))
         self.rejected.sort(key=lambda rejected: rejected.row)
 
 
@@ -203,7 +214,7 @@ class TakenIn:
     """What became of a chunk's contacts.
 
     `refused` are addresses whose attributes would have been too many, `unknown` those that could only be updated and do
-    not exist, `lifted` the contacts that are active again.
+    not exist, `incomplete` new ones without an attribute that is required; `lifted` the contacts that are active again.
     """
 
     created: int
@@ -211,4 +222,5 @@ class TakenIn:
     unchanged: int
     refused: frozenset[str] = frozenset()
     unknown: frozenset[str] = frozenset()
+    incomplete: frozenset[str] = frozenset()
     lifted: tuple[UUID, ...] = ()

@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError
 from posthorn_campaigns.app.managing_contacts import ContactOnLists
 from posthorn_campaigns.app.managing_lists import CountedList
 from posthorn_campaigns.domain.audience import ContactStatus, language_tag
-from posthorn_campaigns.domain.csv_rows import MAX_NAME_CHARACTERS
+from posthorn_campaigns.domain.row_fields import MAX_NAME_CHARACTERS
 from posthorn_common.http.fields import EmailAddress, RequestModel, SingleLine, is_single_line
 
 
