@@ -296,6 +296,26 @@ async def test_an_access_token_of_somebody_who_was_demoted_makes_no_key(
     assert (answer.status_code, answer.json()["code"]) == (403, "scope_not_held")
 
 
+@pytest.mark.parametrize("change", [{"role": "viewer"}, {"status": "deactivated"}])
+async def test_an_access_token_that_is_older_than_a_demotion_manages_nobody(
+    client: httpx.AsyncClient, register: Any, change: dict[str, str]
+) -> None:
+    owner = (await register())["headers"]
+    admin, editor = [(await _add(client, owner, role)).json() for role in ("admin", "editor")]
+    headers = await _sign_in(client, admin)
+    invite = {"email": f"guest-{uuid4()}@example.com", "role": "viewer"}
+    invited = (await client.post("/v1/invitations", json=invite, headers=headers)).json()
+    assert (await client.patch(f"/v1/users/{admin['id']}", json=change, headers=owner)).status_code == 200
+    late = [
+        await _add(client, headers, "viewer"),
+        await client.delete(f"/v1/users/{editor['id']}", headers=headers),
+        await client.delete(f"/v1/users/{editor['id']}/second-factor", headers=headers),
+        await client.post("/v1/invitations", json={**invite, "email": "late@example.com"}, headers=headers),
+        await client.delete(f"/v1/invitations/{invited['id']}", headers=headers),
+    ]
+    assert [(answer.status_code, answer.json()["code"]) for answer in late] == [(403, "role_not_sufficient")] * 5
+
+
 async def _age_signing_keys(container: Container, age: timedelta) -> None:
     statement = sa.text(
         "UPDATE signing_keys SET created_at = created_at - :age, signs_from = signs_from - :age"

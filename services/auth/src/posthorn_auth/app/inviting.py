@@ -6,19 +6,16 @@ import math
 from dataclasses import dataclass
 from uuid import UUID
 
+from posthorn_auth.app.joining import Actor, Joining, join, present_role
 from posthorn_auth.app.mail_quota import MailQuota
-from posthorn_auth.app.managing_users import Actor
 from posthorn_auth.app.passwords import NewPasswords
 from posthorn_auth.app.ports import NewUnitOfWork, UnitOfWork
 from posthorn_auth.domain.credentials import hash_secret
 from posthorn_auth.domain.errors import EmailTaken, LinkNotValid, NotAllowed, TooManyAttempts, UserNotFound
 from posthorn_auth.domain.invitations import Invitation
 from posthorn_auth.domain.mails import MailPurpose, NewMail
-from posthorn_auth.domain.users import User, UserStatus, check_may_add
+from posthorn_auth.domain.users import User, check_may_add
 from posthorn_common.clock import Clock, new_id
-from posthorn_common.events import event
-from posthorn_contracts.auth.v1 import UserAdded, UserAddedData
-from posthorn_contracts.permissions import Role
 
 _SECONDS_BETWEEN_MAILS = 60
 _LINK = (MailPurpose.INVITATION,)
@@ -50,8 +47,8 @@ class Inviting:
         Raises NotAllowed, InvitationExists, EmailTaken (by a user of this organisation), TooManyAttempts. Users of
         others are invited like anybody: who has an account elsewhere is nobody's business.
         """
-        check_may_add(actor.role, role)
         async with self._new_unit_of_work() as uow:
+            check_may_add(await present_role(uow, actor), role)
             user = await uow.users.by_email(email)
             if user is not None and user.organisation_id == actor.organisation_id:
                 raise EmailTaken
@@ -73,7 +70,7 @@ class Inviting:
         async with self._new_unit_of_work() as uow:
             await self._quota.check(uow, actor.organisation_id)
             invitation = await uow.invitations.lock(actor.organisation_id, invitation_id)
-            check_may_add(actor.role, invitation.role)
+            check_may_add(await present_role(uow, actor), invitation.role)
             age = await uow.mails.seconds_since_last(invitation.id)
             if age is not None and age < _SECONDS_BETWEEN_MAILS:
                 raise TooManyAttempts(math.ceil(_SECONDS_BETWEEN_MAILS - age))
@@ -86,7 +83,7 @@ class Inviting:
         """Make an invitation void. Raises InvitationNotFound, NotAllowed."""
         async with self._new_unit_of_work() as uow:
             invitation = await uow.invitations.lock(actor.organisation_id, invitation_id)
-            check_may_add(actor.role, invitation.role)
+            check_may_add(await present_role(uow, actor), invitation.role)
             await uow.mails.void_of_invitation(invitation.id)
             await uow.invitations.revoke(invitation.id)
 
@@ -110,26 +107,15 @@ class Inviting:
             if invitation is None:
                 raise LinkNotValid
             await self._check_inviter(uow, invitation)
-            return await self._add(uow, invitation, acceptance.name, password_hash)
-
-    async def _add(self, uow: UnitOfWork, invitation: Invitation, name: str, password_hash: str) -> User:
-        now = self._clock.now()
-        user = User(
-            id=new_id(),
-            organisation_id=invitation.organisation_id,
-            email=invitation.email,
-            name=name,
-            role=invitation.role,
-            status=UserStatus.ACTIVE,
-            password_hash=password_hash,
-            created_at=now,
-            updated_at=now,
-            email_verified_at=now,
-        )
-        await uow.users.add(user)
-        data = UserAddedData(user_id=user.id, role=Role(user.role))
-        await uow.publish(event(UserAdded, user.id, user.organisation_id, data, self._clock))
-        return user
+            joining = Joining(
+                organisation_id=invitation.organisation_id,
+                email=invitation.email,
+                name=acceptance.name,
+                role=invitation.role,
+                password_hash=password_hash,
+                email_verified=True,
+            )
+            return await join(uow, joining, self._clock)
 
     async def _check_inviter(self, uow: UnitOfWork, invitation: Invitation) -> None:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from uuid import UUID
 
+from posthorn_auth.app.joining import Actor, Joining, join, present_role
 from posthorn_auth.app.managing_api_keys import tell_of_revoked_key
 from posthorn_auth.app.passwords import NewPasswords
 from posthorn_auth.app.ports import NewUnitOfWork, UnitOfWork
@@ -19,26 +20,15 @@ from posthorn_auth.domain.users import (
     check_may_add,
     check_may_change,
 )
-from posthorn_common.clock import Clock, new_id
+from posthorn_common.clock import Clock
 from posthorn_common.events import event
 from posthorn_contracts.auth.v1 import (
-    UserAdded,
-    UserAddedData,
     UserDeactivated,
     UserDeactivatedData,
     UserRoleChanged,
     UserRoleChangedData,
 )
 from posthorn_contracts.permissions import ROLE_PERMISSIONS, Role
-
-
-@dataclass(frozen=True, slots=True)
-class Actor:
-    """The user who does something."""
-
-    organisation_id: UUID
-    user_id: UUID
-    role: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,23 +112,17 @@ class ManagingUsers:
         """Add a user. Raises NotAllowed, WeakPassword, EmailTaken."""
         check_may_add(actor.role, wanted.role)
         password_hash = await self._passwords.hash(wanted.password, name=wanted.name, email=wanted.email)
-        now = self._clock.now()
-        user = User(
-            id=new_id(),
+        joining = Joining(
             organisation_id=actor.organisation_id,
             email=wanted.email,
             name=wanted.name,
             role=wanted.role,
-            status=UserStatus.ACTIVE,
             password_hash=password_hash,
-            created_at=now,
-            updated_at=now,
+            email_verified=False,
         )
         async with self._new_unit_of_work() as uow:
-            await uow.users.add(user)
-            data = UserAddedData(user_id=user.id, role=Role(user.role))
-            await uow.publish(event(UserAdded, user.id, user.organisation_id, data, self._clock))
-        return user
+            check_may_add(await present_role(uow, actor), wanted.role)
+            return await join(uow, joining, self._clock)
 
     async def change_user(self, actor: Actor, user_id: UUID, change: UserChange) -> User:
         """Change a user; who is deactivated or gets another role has to sign in again.
@@ -148,7 +132,7 @@ class ManagingUsers:
         async with self._new_unit_of_work() as uow:
             owners = await uow.users.lock_active_owners(actor.organisation_id)
             user = await uow.users.lock(actor.organisation_id, user_id)
-            check_may_change(actor.user_id, actor.role, user, change.role)
+            check_may_change(actor.user_id, await present_role(uow, actor), user, change.role)
             changed = replace(
                 user,
                 name=user.name if change.name is None else change.name,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from uuid import UUID
 
-from posthorn_auth.app.managing_users import Actor
+from posthorn_auth.app.joining import Actor, present_role
 from posthorn_auth.app.passwords import PasswordProof
 from posthorn_auth.app.ports import LoginThrottle, NewUnitOfWork, UnitOfWork
 from posthorn_auth.app.ports_factors import AppCodes, Box
@@ -165,7 +165,7 @@ class ManagingSecondFactors:
         """
         async with self._new_unit_of_work() as uow:
             user = await uow.users.lock(actor.organisation_id, user_id)
-            check_may_change(actor.user_id, actor.role, user, None)
+            check_may_change(actor.user_id, await present_role(uow, actor), user, None)
             if user.id == actor.user_id:
                 raise NotAllowed("Your own second factor is removed with a code.")
             await self._remove(uow, user)

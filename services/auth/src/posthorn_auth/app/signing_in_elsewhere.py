@@ -6,6 +6,7 @@ import hmac
 from dataclasses import dataclass
 from uuid import UUID
 
+from posthorn_auth.app.joining import Joining, join
 from posthorn_auth.app.passwords import NewPasswords
 from posthorn_auth.app.ports import NewUnitOfWork, UnitOfWork
 from posthorn_auth.app.ports_factors import Box
@@ -28,12 +29,9 @@ from posthorn_auth.domain.identity_providers import (
     code_verifier,
     nonce,
 )
-from posthorn_auth.domain.users import User, UserStatus
+from posthorn_auth.domain.users import User
 from posthorn_common.addresses import InvalidAddress, normalise_address
-from posthorn_common.clock import Clock, new_id
-from posthorn_common.events import event
-from posthorn_contracts.auth.v1 import UserAdded, UserAddedData
-from posthorn_contracts.permissions import Role
+from posthorn_common.clock import Clock
 
 _LONGEST_SUBJECT = 255
 _LONGEST_NAME = 200
@@ -208,28 +206,15 @@ class SigningInElsewhere:
             return user
         if provider.auto_role is None:
             raise NoAccountHere
-        return await self._add(uow, provider, email, claims.name, password_hash)
-
-    async def _add(
-        self, uow: UnitOfWork, provider: IdentityProvider, email: str, name: str | None, password_hash: str
-    ) -> User:
-        now = self._clock.now()
-        user = User(
-            id=new_id(),
+        joining = Joining(
             organisation_id=provider.organisation_id,
             email=email,
-            name=_name(name) or email.partition("@")[0],
-            role=provider.auto_role or Role.VIEWER,
-            status=UserStatus.ACTIVE,
+            name=_name(claims.name) or email.partition("@")[0],
+            role=provider.auto_role,
             password_hash=password_hash,
-            created_at=now,
-            updated_at=now,
-            email_verified_at=now,
+            email_verified=True,
         )
-        await uow.users.add(user)
-        data = UserAddedData(user_id=user.id, role=Role(user.role))
-        await uow.publish(event(UserAdded, user.id, user.organisation_id, data, self._clock))
-        return user
+        return await join(uow, joining, self._clock)
 
 
 def _address(claims: Claims) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from posthorn_auth.app.managing_users import Actor
+from posthorn_auth.app.joining import Actor
 from posthorn_auth.app.signing_in import Client
 from posthorn_auth.bootstrap import Container
 from posthorn_common.http.identity import authenticated
