@@ -23,6 +23,9 @@ class Settings(ServiceSettings):
     read_timeout_seconds: float = Field(
         default=60.0, gt=0, le=3600, description="Longest silence of a service, or of a client that sends a body."
     )
+    body_timeout_seconds: float = Field(
+        default=900.0, gt=0, le=86_400, description="Longest time in which a request's whole body has to arrive."
+    )
     trusted_proxies: list[IPv4Network | IPv6Network] = Field(
         default=[], description="Networks of proxies whose X-Forwarded-* is believed, as a JSON list."
     )
@@ -33,8 +36,16 @@ class Settings(ServiceSettings):
     sign_in_per_minute: int = Field(
         default=600, ge=0, description="Sign-in requests a minute and client address; 0 for no limit."
     )
-    requests_per_minute: int = Field(
-        default=30_000, ge=0, description="Requests a minute and organisation, or API key; 0 for no limit."
+    address_per_minute: int = Field(
+        default=60_000,
+        ge=0,
+        description="Requests with a token or API key a minute and client address; 0 for no limit.",
+    )
+    organisation_per_minute: int = Field(
+        default=30_000, ge=0, description="Requests a minute and organisation, however they sign in; 0 for no limit."
+    )
+    api_key_per_minute: int = Field(
+        default=30_000, ge=0, description="Requests a minute and API key, within its organisation's; 0 for no limit."
     )
     recipient_per_minute: int = Field(
         default=0, ge=0, description="Opens, clicks, unsubscribes a minute and client address; 0 for no limit."

@@ -1,11 +1,13 @@
 """Requests counted in Redis by the generic cell rate algorithm, for all gateway processes together.
 
 One round trip for every request would cost more than the rest of the gateway: a process takes up to one per cent of a
-limit at once and uses that share within a second. Limits below 200 a minute are exact.
+limit at once and uses that share within a second. Limits below 200 a minute are exact. While Redis is away every
+process counts by the same algorithm for itself.
 """
 
 from __future__ import annotations
 
+import math
 import time
 
 import redis.asyncio as redis
@@ -23,7 +25,9 @@ _SHARE_SECONDS = 1.0
 _PAUSE_SECONDS = 1.0
 _HELD_KEYS = 10_000
 
-_UNCHECKED = Counter("posthorn_gateway_rate_limit_unchecked_total", "Requests let pass because Redis was away.")
+_COUNTED_ALONE = Counter(
+    "posthorn_gateway_rate_limit_counted_alone_total", "Requests that a process counted for itself, Redis being away."
+)
 
 # KEYS[1]: when the key's share would be unused again, in microseconds. ARGV: microseconds per request, requests that
 # may come at once, requests wanted. Returns how many are granted, how many are left, and in how many microseconds one
@@ -54,6 +58,28 @@ class _Held:
         self.verdict = verdict
 
 
+class _LocalCells:
+    """What one process has counted for itself."""
+
+    def __init__(self) -> None:
+        self._busy_until: Recent[str, float] = Recent(_HELD_KEYS)
+
+    def take(self, key: str, per_minute: int, now: float) -> Verdict:
+        interval = 60 / per_minute
+        busy_until = max(self._busy_until.get(key, now) or now, now)
+        free = int((now + 60 - busy_until) / interval + 1e-9)
+        if free > 0:
+            busy_until += interval
+            self._busy_until.put(key, busy_until, busy_until)
+        return Verdict(
+            allowed=free > 0,
+            limit=per_minute,
+            remaining=max(free - 1, 0),
+            reset_seconds=math.ceil(busy_until - now),
+            retry_after_seconds=max(math.ceil(busy_until - 60 + interval - now), 1),
+        )
+
+
 class RedisRateLimiter:
     """See the port RateLimiter. After a failure Redis is left alone for a second, so that its absence costs no time."""
 
@@ -61,26 +87,25 @@ class RedisRateLimiter:
         self._take = client.register_script(_TAKE)
         self._held: Recent[str, _Held] = Recent(_HELD_KEYS)
         self._away_until = float("-inf")
+        self._local = _LocalCells()
 
-    async def take(self, key: str, per_minute: int) -> Verdict | None:
-        """Count one request of `key`; None if Redis is away."""
+    async def take(self, key: str, per_minute: int) -> Verdict:
+        """Count one request of `key`."""
         now = time.monotonic()
         held = self._held.get(key, now)
         if held is not None and held.left > 0:
             held.left -= 1
             return held.verdict
         if now < self._away_until:
-            _UNCHECKED.inc()
-            return None
+            return self._take_alone(key, per_minute)
         wanted = max(per_minute // _SHARE, 1)
         arguments = [60_000_000 / per_minute, per_minute, wanted]
         try:
             granted, remaining, wait, reset = await self._take(keys=[f"posthorn:gateway:rate:{key}"], args=arguments)
         except (RedisError, OSError) as error:
             self._away_until = time.monotonic() + _PAUSE_SECONDS
-            _UNCHECKED.inc()
-            log.warning("rate_limit_unchecked", error=type(error).__name__)
-            return None
+            log.warning("rate_limits_counted_alone", error=type(error).__name__)
+            return self._take_alone(key, per_minute)
         verdict = Verdict(
             allowed=granted > 0,
             limit=per_minute,
@@ -91,6 +116,10 @@ class RedisRateLimiter:
         if granted > 1:
             self._held.put(key, _Held(granted - 1, verdict), now + _SHARE_SECONDS)
         return verdict
+
+    def _take_alone(self, key: str, per_minute: int) -> Verdict:
+        _COUNTED_ALONE.inc()
+        return self._local.take(key, per_minute, time.monotonic())
 
 
 def _seconds(microseconds: int) -> int:

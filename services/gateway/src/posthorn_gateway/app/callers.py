@@ -42,13 +42,6 @@ class Caller:
     principal: Principal
     access_token: str
 
-    @property
-    def counted_as(self) -> str:
-        """Whose share of requests is used: an API key's own, or the organisation's."""
-        if self.principal.kind == "api_key":
-            return f"key:{self.principal.subject_id}"
-        return f"organisation:{self.principal.organisation_id}"
-
 
 @dataclass(frozen=True, slots=True)
 class _CachedKey:

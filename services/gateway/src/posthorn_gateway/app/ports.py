@@ -61,10 +61,10 @@ class Verdict:
 
 
 class RateLimiter(Protocol):
-    """Counts requests, all gateway processes together."""
+    """Counts requests: all gateway processes together, or each for itself while they cannot."""
 
-    async def take(self, key: str, per_minute: int) -> Verdict | None:
-        """Count one request of `key`. None if that cannot be known now: then it passes."""
+    async def take(self, key: str, per_minute: int) -> Verdict:
+        """Count one request of `key`."""
         ...
 
 

@@ -12,6 +12,7 @@ Refused
 ├── RequestInProgress, OutcomeUnknown, AnswerNotKept   an Idempotency-Key that was sent before
 ├── IdempotencyUnavailable        keys cannot be looked up now
 └── ServiceUnavailable            a service, or what the door itself needs, is away
+    ├── ServiceLeftAlone          it has not answered lately: it was not asked
     ├── ServiceTimedOut           it took the request and did not answer
     └── InvalidAnswer             it answered something that is not HTTP
 """
@@ -164,6 +165,14 @@ class ServiceUnavailable(Refused):
         super().__init__(f"The service {service} is not available. Try again.")
         self.service = service
         self.may_have_acted = may_have_acted
+
+
+class ServiceLeftAlone(ServiceUnavailable):
+    """The service has not answered lately: it was not asked."""
+
+    def __init__(self, service: str, retry_after_seconds: int) -> None:
+        super().__init__(service)
+        self.retry_after_seconds = retry_after_seconds
 
 
 class ServiceTimedOut(ServiceUnavailable):

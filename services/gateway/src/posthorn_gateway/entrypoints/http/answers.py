@@ -24,6 +24,7 @@ _STATUSES: dict[type[errors.Refused], int] = {
     errors.AnswerNotKept: 409,
     errors.IdempotencyUnavailable: 503,
     errors.ServiceUnavailable: 503,
+    errors.ServiceLeftAlone: 503,
     errors.ServiceTimedOut: 504,
     errors.InvalidAnswer: 502,
 }
@@ -38,7 +39,7 @@ def refusal(error: errors.Refused) -> Response:
     headers: dict[str, str] = {}
     if isinstance(error, errors.NotAuthenticated):
         headers["WWW-Authenticate"] = "Bearer"
-    if isinstance(error, errors.RateLimited):
+    if isinstance(error, errors.RateLimited | errors.ServiceLeftAlone):
         headers["Retry-After"] = str(error.retry_after_seconds)
     if type(error) in _WORTH_A_RETRY:
         headers["Retry-After"] = _RETRY_SECONDS

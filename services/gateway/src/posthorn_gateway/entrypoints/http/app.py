@@ -10,12 +10,13 @@ from posthorn_gateway.bootstrap import Container
 from posthorn_gateway.domain.routes import ALL_METHODS, LARGEST_BODY_BYTES
 from posthorn_gateway.entrypoints.http import pages
 from posthorn_gateway.entrypoints.http.answers import security_headers
-from posthorn_gateway.entrypoints.http.door import Door, DoorParts, Limits
+from posthorn_gateway.entrypoints.http.door import Door, DoorParts
 from posthorn_gateway.entrypoints.http.headers import ClientReader
+from posthorn_gateway.entrypoints.http.limits import Limits
 
 _CORS_REQUEST_HEADERS = ("Authorization", "Content-Type", "Idempotency-Key", "X-Request-ID", "Last-Event-ID")
 _CORS_ANSWER_HEADERS = (
-    "X-Request-ID", "Location", "Retry-After", "RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset",
+    "X-Request-ID", "Location", "Retry-After", "RateLimit", "RateLimit-Policy",
     "Idempotent-Replayed",
 )  # fmt: skip
 
@@ -59,12 +60,15 @@ def _door_parts(container: Container) -> DoorParts:
         repeating=container.repeating,
         limits=Limits(
             sign_in=settings.sign_in_per_minute,
-            requests=settings.requests_per_minute,
+            address=settings.address_per_minute,
+            organisation=settings.organisation_per_minute,
+            api_key=settings.api_key_per_minute,
             recipient=settings.recipient_per_minute,
         ),
         closing=container.closing,
         clients=ClientReader(settings.trusted_proxies),
         allowed_hosts=frozenset(host.lower() for host in settings.allowed_hosts),
         idle_seconds=settings.read_timeout_seconds,
+        body_seconds=settings.body_timeout_seconds,
         common_headers=security_headers(settings.public_base),
     )

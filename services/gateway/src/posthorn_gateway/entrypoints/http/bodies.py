@@ -15,14 +15,26 @@ class ClientLeft(Exception):
 
 
 class RequestBody:
-    """Reads a body as it arrives, counts it, and notices when the client leaves."""
+    """Reads a body as it arrives, counts it, and notices when the client leaves.
+
+    No pause may be longer than `idle_seconds`, and the whole must be there after `seconds`: a client that sends a byte
+    now and then does not stay for ever.
+    """
 
     def __init__(
-        self, receive: Receive, headers: Iterable[tuple[bytes, bytes]], *, limit: int, idle_seconds: float
+        self,
+        receive: Receive,
+        headers: Iterable[tuple[bytes, bytes]],
+        *,
+        limit: int,
+        idle_seconds: float,
+        seconds: float,
     ) -> None:
         self._receive = receive
         self._limit = limit
         self._idle_seconds = idle_seconds
+        self._loop = asyncio.get_running_loop()
+        self._until = self._loop.time() + seconds
         self._length, self._is_chunked = _framing(headers)
         self._read_bytes = 0
         self.failure: Exception | None = None
@@ -74,7 +86,7 @@ class RequestBody:
 
     async def _next(self) -> tuple[bytes, bool]:
         try:
-            async with asyncio.timeout(self._idle_seconds):
+            async with asyncio.timeout_at(min(self._until, self._loop.time() + self._idle_seconds)):
                 message = await self._receive()
         except TimeoutError as error:
             raise BodyTooSlow from error

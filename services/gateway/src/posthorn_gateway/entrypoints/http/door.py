@@ -16,20 +16,20 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bind_contextvars, get_contextvars, unbind_contextvars
 
 from posthorn_common.context import child_traceparent
-from posthorn_common.http.clients import address_group
 from posthorn_common.http.middleware import RequestContextMiddleware
 from posthorn_gateway.adapters.upstreams import Upstreams
 from posthorn_gateway.app.callers import Caller, Callers
-from posthorn_gateway.app.ports import RateLimiter, Verdict
+from posthorn_gateway.app.ports import RateLimiter
 from posthorn_gateway.app.repeating import Repeating
-from posthorn_gateway.domain.errors import MethodNotAllowed, NoSuchPage, NotAuthenticated, RateLimited, Refused
+from posthorn_gateway.domain.errors import MethodNotAllowed, NoSuchPage, NotAuthenticated, Refused
 from posthorn_gateway.domain.idempotency import checked_key, scope_of
 from posthorn_gateway.domain.routes import ALL_METHODS, Entrance, Route, RoutingTable
 from posthorn_gateway.domain.targets import checked_host, checked_path, checked_target
 from posthorn_gateway.entrypoints.http.answers import page_headers, refusal
 from posthorn_gateway.entrypoints.http.bodies import ClientLeft, RequestBody
 from posthorn_gateway.entrypoints.http.forwarding import AnswerBroken, ForwardedRequest, StreamClosed, forward
-from posthorn_gateway.entrypoints.http.headers import Client, ClientReader, request_headers
+from posthorn_gateway.entrypoints.http.headers import ClientReader, request_headers
+from posthorn_gateway.entrypoints.http.limits import Counting, Limits
 from posthorn_gateway.entrypoints.http.metrics import OPEN_REQUESTS, REQUESTS
 from posthorn_gateway.entrypoints.http.repeating import forward_once
 
@@ -38,15 +38,6 @@ log = structlog.get_logger(__name__)
 _CLIENT_LEFT_STATUS = 499
 _METRICS_PATH = "/metrics"
 OwnHeaders = list[tuple[bytes, bytes]]
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Requests a minute; 0 means no limit."""
-
-    sign_in: int
-    requests: int
-    recipient: int
 
 
 @dataclass(frozen=True)
@@ -63,6 +54,7 @@ class DoorParts:
     clients: ClientReader
     allowed_hosts: frozenset[str]
     idle_seconds: float
+    body_seconds: float
     common_headers: OwnHeaders
 
 
@@ -140,7 +132,11 @@ class Door:
         host = checked_host([_text(value) for name, value in headers if name == b"host"], parts.allowed_hosts)
         target = checked_target(scope["raw_path"], scope["query_string"])
         client = parts.clients.read(scope, host)
-        caller = await self._admit(route, headers, client, own_headers)
+        counting = Counting(parts.limiter, parts.limits, client.address)
+        try:
+            caller = await self._admit(route, headers, counting)
+        finally:
+            own_headers.extend(counting.headers())
         context = get_contextvars()
         forwarded = request_headers(
             headers,
@@ -149,7 +145,9 @@ class Door:
             request_id=str(context["request_id"]),
             traceparent=child_traceparent(context["traceparent"]),
         )
-        body = RequestBody(receive, headers, limit=route.max_body_bytes, idle_seconds=parts.idle_seconds)
+        body = RequestBody(
+            receive, headers, limit=route.max_body_bytes, idle_seconds=parts.idle_seconds, seconds=parts.body_seconds
+        )
         request = ForwardedRequest(route, scope["method"], target, forwarded)
         key = _idempotency_key(headers) if caller is not None and request.method == "POST" else None
         if caller is None or key is None:
@@ -159,38 +157,19 @@ class Door:
         kept_under = scope_of(who.organisation_id, who.subject_id, target.partition("?")[0], key)
         await forward_once(parts.repeating, kept_under, parts.upstreams, request, body, send, own_headers)
 
-    async def _admit(
-        self, route: Route, headers: list[tuple[bytes, bytes]], client: Client, own_headers: OwnHeaders
-    ) -> Caller | None:
+    async def _admit(self, route: Route, headers: list[tuple[bytes, bytes]], counting: Counting) -> Caller | None:
         """Return the caller, None where nobody needs to say who they are. Raises Refused."""
-        limits = self._parts.limits
         if route.entrance is Entrance.BEARER:
-
-            async def attempt() -> None:
-                await self._count("sign-in", client.address, limits.sign_in, [])
-
-            caller = await self._parts.callers.identify(_credential(headers), attempt)
+            await counting.stranger()
+            caller = await self._parts.callers.identify(_credential(headers), counting.sign_in)
             bind_contextvars(organisation_id=str(caller.principal.organisation_id))
-            await self._take(caller.counted_as, limits.requests, own_headers)
+            await counting.caller(caller.principal)
             return caller
         if route.entrance is Entrance.SIGN_IN:
-            await self._count("sign-in", client.address, limits.sign_in, own_headers)
+            await counting.sign_in()
         elif route.entrance is Entrance.RECIPIENT:
-            await self._count("recipient", client.address, limits.recipient, own_headers)
+            await counting.recipient()
         return None
-
-    async def _count(self, kind: str, address: str, per_minute: int, own_headers: OwnHeaders) -> None:
-        await self._take(f"{kind}:{address_group(address)}", per_minute, own_headers)
-
-    async def _take(self, key: str, per_minute: int, own_headers: OwnHeaders) -> None:
-        if not per_minute:
-            return
-        verdict = await self._parts.limiter.take(key, per_minute)
-        if verdict is None:
-            return
-        own_headers.extend(_limit_headers(verdict))
-        if not verdict.allowed:
-            raise RateLimited(verdict.retry_after_seconds)
 
 
 class _Outcome:
@@ -249,14 +228,6 @@ def _credential(headers: list[tuple[bytes, bytes]]) -> str | None:
 
 def _idempotency_key(headers: list[tuple[bytes, bytes]]) -> str | None:
     return checked_key([_text(value) for name, value in headers if name == b"idempotency-key"])
-
-
-def _limit_headers(verdict: Verdict) -> OwnHeaders:
-    return [
-        (b"ratelimit-limit", str(verdict.limit).encode()),
-        (b"ratelimit-remaining", str(verdict.remaining).encode()),
-        (b"ratelimit-reset", str(verdict.reset_seconds).encode()),
-    ]
 
 
 def _text(value: bytes) -> str:

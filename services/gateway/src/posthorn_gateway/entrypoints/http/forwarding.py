@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable
 from dataclasses import dataclass
 
 import aiohttp
@@ -122,16 +122,16 @@ async def _while_wanted(route: Route, body: RequestBody, closing: asyncio.Event)
     working = asyncio.current_task()
     reason: Exception | None = None
 
-    async def cancel_after(event: Awaitable[object], why: Exception) -> None:
+    async def cancel_after(happening: Callable[[], Awaitable[object]], why: Exception) -> None:
         nonlocal reason
-        await event
+        await happening()
         if reason is None and working is not None:
             reason = why
             working.cancel()
 
-    watching = [asyncio.create_task(cancel_after(body.client_left(), ClientLeft()))]
+    watching = [asyncio.create_task(cancel_after(body.client_left, ClientLeft()))]
     if route.is_stream:
-        watching.append(asyncio.create_task(cancel_after(closing.wait(), StreamClosed(route.service))))
+        watching.append(asyncio.create_task(cancel_after(closing.wait, StreamClosed(route.service))))
     try:
         yield
     except asyncio.CancelledError:
