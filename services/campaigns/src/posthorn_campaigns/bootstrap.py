@@ -14,10 +14,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from posthorn_campaigns.adapters.db.tables import outbox
 from posthorn_campaigns.adapters.db.unit_of_work import SqlUnitOfWork
-from posthorn_campaigns.adapters.jobs import QueueImportBell
+from posthorn_campaigns.adapters.jobs import QueueExportBell, QueueImportBell
 from posthorn_campaigns.adapters.mailer_client import HttpMailer
 from posthorn_campaigns.adapters.templates import ConfinedTemplateEngine
 from posthorn_campaigns.app.declaring_attributes import DeclaringAttributes
+from posthorn_campaigns.app.exporting import Exporting
 from posthorn_campaigns.app.following_sends import FollowingSends
 from posthorn_campaigns.app.importing import Importing
 from posthorn_campaigns.app.managing_campaigns import ManagingCampaigns
@@ -45,6 +46,7 @@ from posthorn_common.tokens import AccessTokenVerifier, HttpJwks, ServiceTokens
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 IMPORTS_QUEUE = "imports"
+EXPORTS_QUEUE = "exports"
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ class Container:
     bus: EventBus
     relay: OutboxRelay
     import_jobs: JobQueue
+    export_jobs: JobQueue
     identity: Identity
     managing_contacts: ManagingContacts
     declaring_attributes: DeclaringAttributes
@@ -66,6 +69,7 @@ class Container:
     receiving_imports: ReceivingImports
     watching_imports: WatchingImports
     importing: Importing
+    exporting: Exporting
     managing_templates: ManagingTemplates
     managing_campaigns: ManagingCampaigns
     running_campaigns: RunningCampaigns
@@ -84,6 +88,7 @@ class _Resources:
     redis: redis.Redis
     bus: EventBus
     import_jobs: JobQueue
+    export_jobs: JobQueue
     http: httpx.AsyncClient
     mailer: InternalClient
     templates: ConfinedTemplateEngine
@@ -105,6 +110,8 @@ async def bootstrap(settings: Settings, clock: Clock | None = None) -> AsyncGene
         bus = await stack.enter_async_context(connect(settings.amqp_url.get_secret_value(), service="campaigns"))
         import_jobs = BullJobQueue(redis_url, IMPORTS_QUEUE, prefix="posthorn-campaigns")
         stack.push_async_callback(import_jobs.close)
+        export_jobs = BullJobQueue(redis_url, EXPORTS_QUEUE, prefix="posthorn-campaigns")
+        stack.push_async_callback(export_jobs.close)
         http = await stack.enter_async_context(httpx.AsyncClient(timeout=5))
         clock = clock or SystemClock()
         tokens = ServiceTokens(secret_bytes(settings.internal_secret), service="campaigns", clock=clock)
@@ -112,7 +119,7 @@ async def bootstrap(settings: Settings, clock: Clock | None = None) -> AsyncGene
         stack.push_async_callback(mailer.close)
         templates = ConfinedTemplateEngine(processes=settings.template_processes)
         stack.callback(templates.close)
-        opened = _Resources(engine, client, bus, import_jobs, http, mailer, templates)
+        opened = _Resources(engine, client, bus, import_jobs, export_jobs, http, mailer, templates)
         yield _container(settings, opened, tokens, clock)
 
 
@@ -132,6 +139,7 @@ def _container(settings: Settings, opened: _Resources, service_tokens: ServiceTo
         bus=opened.bus,
         relay=OutboxRelay(opened.engine, outbox, opened.bus),
         import_jobs=opened.import_jobs,
+        export_jobs=opened.export_jobs,
         identity=Identity(AccessTokenVerifier(keys, issuer=settings.token_issuer), service_tokens),
         managing_contacts=ManagingContacts(new_unit_of_work=new_unit_of_work, clock=clock),
         declaring_attributes=DeclaringAttributes(new_unit_of_work=new_unit_of_work, clock=clock),
@@ -146,6 +154,13 @@ def _container(settings: Settings, opened: _Resources, service_tokens: ServiceTo
             retention=timedelta(days=settings.import_retention_days),
         ),
         watching_imports=WatchingImports(new_unit_of_work=new_unit_of_work, max_streams=settings.import_max_streams),
+        exporting=Exporting(
+            new_unit_of_work=new_unit_of_work,
+            bell=QueueExportBell(opened.export_jobs),
+            clock=clock,
+            link_secret=secret_bytes(settings.link_secret),
+            retention=timedelta(hours=settings.export_retention_hours),
+        ),
         importing=Importing(
             new_unit_of_work=new_unit_of_work,
             bell=bell,

@@ -40,6 +40,9 @@ class Settings(DatabaseSettings):
     import_retention_days: int = Field(
         default=90, ge=1, description="Imports are forgotten, with their rejected rows, so long after their end."
     )
+    export_retention_hours: float = Field(
+        default=24, gt=0, description="Exports are deleted, with their files, so long after they were asked for."
+    )
     import_max_streams: int = Field(
         default=200, ge=1, description="Streams of imports' progress open at a time in one process."
     )

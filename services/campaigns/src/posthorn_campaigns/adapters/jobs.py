@@ -7,6 +7,17 @@ from uuid import UUID
 from posthorn_common.jobs import JobQueue
 
 
+class QueueExportBell:
+    """See the port ExportBell."""
+
+    def __init__(self, queue: JobQueue) -> None:
+        self._queue = queue
+
+    async def ring(self, export_id: UUID, lease_epoch: int) -> None:
+        """Wake a worker; see QueueImportBell.ring."""
+        await self._queue.announce(f"{export_id}-{lease_epoch}", "export_contacts", {"export_id": str(export_id)})
+
+
 class QueueImportBell:
     """See the port ImportBell."""
 

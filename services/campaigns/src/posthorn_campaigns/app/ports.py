@@ -9,6 +9,7 @@ from typing import Protocol, Self
 from posthorn_campaigns.app.ports_attributes import Attributes
 from posthorn_campaigns.app.ports_audience import Audiences, Contacts, Engagements, Imports, Lists
 from posthorn_campaigns.app.ports_campaigns import Campaigns, Templates
+from posthorn_campaigns.app.ports_exports import Exports
 from posthorn_campaigns.app.ports_segments import Segments
 from posthorn_contracts.envelope import Event
 
@@ -30,6 +31,8 @@ class UnitOfWork(Protocol):
     def lists(self) -> Lists: ...
     @property
     def imports(self) -> Imports: ...
+    @property
+    def exports(self) -> Exports: ...
     @property
     def templates(self) -> Templates: ...
     @property

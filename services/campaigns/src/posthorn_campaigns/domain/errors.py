@@ -1,8 +1,8 @@
 """What can be wrong, each with a stable code.
 
 CampaignsError
-├── NotFound                 ContactNotFound, AttributeNotFound, ListNotFound, ImportNotFound, TemplateNotFound,
-│                            CampaignNotFound, SegmentNotFound
+├── NotFound                 ContactNotFound, AttributeNotFound, ListNotFound, ImportNotFound, ExportNotFound,
+│                            TemplateNotFound, CampaignNotFound, SegmentNotFound
 ├── Conflict                 ContactExists, AttributeExists, AttributeInUse, TooManyDeclarations, InvalidTransition,
 │                            SegmentInUse, SegmentTooSlow,
 │                            CampaignNotEditable, CampaignRunning, ListInUse, TemplateInUse, StaleCampaign,
@@ -75,6 +75,12 @@ class ImportNotFound(NotFound):
     """There is no such import."""
 
     code, noun = "import_not_found", "import"
+
+
+class ExportNotFound(NotFound):
+    """There is no such export, or no more."""
+
+    code, noun = "export_not_found", "export"
 
 
 class TemplateNotFound(NotFound):

@@ -1,4 +1,4 @@
-"""Jobs of the campaigns service: importing CSV files."""
+"""Jobs of the campaigns service: importing and exporting contacts."""
 
 from __future__ import annotations
 
@@ -16,3 +16,12 @@ async def run_import_jobs(container: Container, stop: asyncio.Event) -> None:
         await container.importing.work_on(UUID(job.data["import_id"]), stop=stop)
 
     await container.import_jobs.consume(on_import, concurrency=container.settings.import_concurrency, stop=stop)
+
+
+async def run_export_jobs(container: Container, stop: asyncio.Event) -> None:
+    """Write exports, one at a time, until `stop` is set; the one at work is then given back after its current step."""
+
+    async def on_export(job: ReceivedJob) -> None:
+        await container.exporting.work_on(UUID(job.data["export_id"]), stop=stop)
+
+    await container.export_jobs.consume(on_export, concurrency=1, stop=stop)

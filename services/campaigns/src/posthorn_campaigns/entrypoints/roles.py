@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Sequence
 from posthorn_campaigns.bootstrap import Container, bootstrap
 from posthorn_campaigns.entrypoints.consumers import subscribe
 from posthorn_campaigns.entrypoints.http.app import build_app
-from posthorn_campaigns.entrypoints.jobs import run_import_jobs
+from posthorn_campaigns.entrypoints.jobs import run_export_jobs, run_import_jobs
 from posthorn_campaigns.settings import Settings
 from posthorn_common.inbox import run_inbox_purge
 from posthorn_common.jobs import watch_redis
@@ -21,6 +21,7 @@ _START_SECONDS = 1.0
 _RECONCILE_SECONDS = 5.0
 _DISCARD_UPLOADS_SECONDS = 300.0
 _PURGE_IMPORTS_SECONDS = 3600.0
+_PURGE_EXPORTS_SECONDS = 300.0
 
 
 @contextlib.asynccontextmanager
@@ -35,6 +36,7 @@ async def start(settings: Settings, wanted: frozenset[str]) -> AsyncGenerator[Se
             roles.append(Role("consumer", container.bus.run))
         if "worker" in wanted:
             roles.append(Role("worker", lambda stop: run_import_jobs(container, stop)))
+            roles.append(Role("export_worker", lambda stop: run_export_jobs(container, stop)))
             redis_url, environment = settings.redis_url.get_secret_value(), settings.environment
             roles.append(Role("redis_watch", lambda stop: watch_redis(redis_url, environment=environment, stop=stop)))
         if "relay" in wanted:
@@ -55,6 +57,14 @@ async def schedule(container: Container, stop: asyncio.Event) -> None:
         )
         loops.create_task(
             run_every(_RECONCILE_SECONDS, container.importing.ring_for_due_imports, stop=stop, name="ring_for_imports")
+        )
+        loops.create_task(
+            run_every(_RECONCILE_SECONDS, container.exporting.ring_for_due_exports, stop=stop, name="ring_for_exports")
+        )
+        loops.create_task(
+            run_every(
+                _PURGE_EXPORTS_SECONDS, container.exporting.purge_expired_exports, stop=stop, name="purge_exports"
+            )
         )
         loops.create_task(
             run_every(

@@ -89,6 +89,8 @@ ROUTES: tuple[Route, ...] = (
     Route("/v1/imports", Service.CAMPAIGNS, methods=_POST, max_body_bytes=200 * ONE_MEBIBYTE),
     Route("/v1/imports/{id}/progress", Service.CAMPAIGNS, is_stream=True),
     Route("/v1/imports*", Service.CAMPAIGNS),
+    Route("/v1/exports*", Service.CAMPAIGNS),
+    Route("/exports/{token}", Service.CAMPAIGNS, Entrance.RECIPIENT),
     Route("/v1/templates*", Service.CAMPAIGNS),
     Route("/v1/campaigns*", Service.CAMPAIGNS),
     Route("/t/o/{token}", Service.ANALYTICS, Entrance.RECIPIENT),

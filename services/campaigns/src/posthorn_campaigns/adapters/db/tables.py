@@ -175,6 +175,43 @@ rejected_rows = sa.Table(
     sa.Column("message", sa.Text, nullable=False),
 )
 
+exports = sa.Table(
+    "exports",
+    metadata,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("organisation_id", sa.Uuid, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    # No foreign keys: an export whose list has been deleted must know that it had one.
+    sa.Column("list_id", sa.Uuid),
+    sa.Column("segment_id", sa.Uuid),
+    sa.Column("columns", sa.ARRAY(sa.Text), nullable=False),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("created_at", _time, nullable=False),
+    sa.Column("expires_at", _time, nullable=False, index=True),
+    sa.Column("after", sa.Uuid),
+    sa.Column("contacts", sa.BigInteger, nullable=False),
+    sa.Column("bytes_total", sa.BigInteger, nullable=False),
+    sa.Column("pieces", sa.Integer, nullable=False),
+    sa.Column("failure_code", sa.Text),
+    sa.Column("finished_at", _time),
+    sa.Column("lease_epoch", sa.BigInteger, nullable=False),
+    sa.Column("lease_until", _time),
+    sa.CheckConstraint("kind IN ('csv', 'ndjson')", name="kind"),
+    sa.CheckConstraint("status IN ('pending', 'running', 'completed', 'failed')", name="status"),
+    sa.Index(None, "organisation_id", "id"),
+    sa.Index("ix_exports_open", "status", postgresql_where=sa.text("status IN ('pending', 'running')")),
+)
+
+# The file, in pieces of bounded size, until the export expires.
+export_pieces = sa.Table(
+    "export_pieces",
+    metadata,
+    sa.Column("export_id", sa.ForeignKey(exports.c.id, ondelete="CASCADE"), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("organisation_id", sa.Uuid, nullable=False),
+    sa.Column("data", sa.LargeBinary, nullable=False),
+)
+
 templates = sa.Table(
     "templates",
     metadata,

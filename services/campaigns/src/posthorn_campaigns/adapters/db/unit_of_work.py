@@ -12,6 +12,7 @@ from posthorn_campaigns.adapters.db.audiences import SqlAudiences
 from posthorn_campaigns.adapters.db.campaigns import SqlCampaigns
 from posthorn_campaigns.adapters.db.contacts import SqlContacts
 from posthorn_campaigns.adapters.db.engagements import SqlEngagements
+from posthorn_campaigns.adapters.db.exports import SqlExports
 from posthorn_campaigns.adapters.db.imports import SqlImports
 from posthorn_campaigns.adapters.db.lists import SqlLists
 from posthorn_campaigns.adapters.db.segments import SqlSegments
@@ -31,6 +32,7 @@ class SqlUnitOfWork:
     engagements: SqlEngagements
     lists: SqlLists
     imports: SqlImports
+    exports: SqlExports
     templates: SqlTemplates
     campaigns: SqlCampaigns
 
@@ -48,6 +50,7 @@ class SqlUnitOfWork:
         self.engagements = SqlEngagements(self._connection)
         self.lists = SqlLists(self._connection)
         self.imports = SqlImports(self._connection)
+        self.exports = SqlExports(self._connection)
         self.templates = SqlTemplates(self._connection)
         self.campaigns = SqlCampaigns(self._connection)
         return self
