@@ -28,7 +28,15 @@ async def test_a_campaign_goes_its_way_by_itself_and_all_roles_end_when_told(
     office = Office(client, headers, organisation_id)
     stop = asyncio.Event()
     async with start(settings, frozenset(ROLES)) as roles:
-        assert {role.name for role in roles} == {"http", "consumer", "worker", "redis_watch", "relay", "scheduler"}
+        assert {role.name for role in roles} == {
+            "http",
+            "consumer",
+            "worker",
+            "export_worker",
+            "redis_watch",
+            "relay",
+            "scheduler",
+        }
         running = [asyncio.create_task(role.run(stop)) for role in roles]
         try:
             campaign = await office.a_campaign()
