@@ -9,7 +9,7 @@ LOCAL := $(BIN)/posthorn-local
 SOURCES := $(wildcard libs/*/src services/*/src deploy/local/src)
 
 .PHONY: help bootstrap environment demo up down reset status logs test test-unit chaos test-servers-down check format schemas \
-	requirements requirements-check upgrade compose-up compose-down clean bench-send bench-storage bench-import
+	requirements requirements-check upgrade compose-up compose-down clean bench-send bench-storage bench-import bench-audience
 
 help: ## Explain the targets.
 	@awk -F ':.*## ' '/^### / { print "\n" substr($$0, 5) } /^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' Makefile
@@ -91,6 +91,9 @@ bench-import: bootstrap ## Measure the import of a million contacts beside COPY 
 
 bench-storage: bootstrap ## Measure what a campaign needs of PostgreSQL: planned, sent and compacted; ARGS="--recipients 1000000".
 	@$(BIN)/python -m benchmarks.storage $(ARGS)
+
+bench-audience: bootstrap ## Measure finding, counting and streaming of a million contacts; ARGS="--contacts 100000".
+	@$(BIN)/python -m benchmarks.audience $(ARGS)
 
 ### Starting over
 clean: down test-servers-down ## Stop everything; delete .venv, .tools and caches, but not the stack's data.

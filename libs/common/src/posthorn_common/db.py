@@ -5,6 +5,7 @@ Each service owns one schema; its database role has that schema as search path, 
 
 from __future__ import annotations
 
+import orjson
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
@@ -32,6 +33,7 @@ def create_engine(url: str, *, application_name: str, pool_size: int = 10) -> As
         pool_pre_ping=True,
         # Errors are logged: what people have entered must not be in them.
         hide_parameters=True,
+        json_deserializer=orjson.loads,
         connect_args={
             "server_settings": {
                 "application_name": application_name,

@@ -50,7 +50,8 @@ async def run_demo(urls: Mapping[str, str], account_file: Path) -> None:
         account = await _sign_in(api, account_file)
         relay = await _relay(api, urls["smtp"])
         audience = await _import_contacts(api, account.runs)
-        campaign = await _schedule(api, audience, relay, account.runs)
+        segment = await _segment(api, audience, account.runs)
+        campaign = await _schedule(api, audience, segment, relay, account.runs)
         await _watch(api, campaign["id"])
         behaviour = await read_mail(urls["mailcatcher"], sample.subject_mark(account.runs))
         step(
@@ -103,7 +104,19 @@ async def _import_contacts(api: ApiClient, run: int) -> Json:
     return audience
 
 
-async def _schedule(api: ApiClient, audience: Json, relay: Json, run: int) -> Json:
+async def _segment(api: ApiClient, audience: Json, run: int) -> Json:
+    """Write a segment: everybody on one of the plans that the letter speaks of."""
+    declared = {attribute["key"] for attribute in (await api.get("/v1/contact-attributes"))["items"]}
+    if "plan" not in declared:
+        await api.post("/v1/contact-attributes", {"key": "plan", "type": "string"})
+    rule = {"all": [{"list": audience["id"]}, {"attribute": "plan", "in": sorted(sample.PLANS)}]}
+    segment = await api.post("/v1/segments", {"name": f"Demo readers with a plan {run}", "rule": rule})
+    found = await api.get(f"/v1/segments/{segment['id']}/preview?sample=0")
+    step(f"wrote a segment that finds {found['active']:,} contacts by list and plan")
+    return segment
+
+
+async def _schedule(api: ApiClient, audience: Json, segment: Json, relay: Json, run: int) -> Json:
     template = await api.post(
         "/v1/templates", {"name": f"Demo letter {run}", "subject": sample.subject(run), "html": sample.HTML}
     )
@@ -114,6 +127,7 @@ async def _schedule(api: ApiClient, audience: Json, relay: Json, run: int) -> Js
             "name": f"Demo campaign {run}",
             "template_id": template["id"],
             "list_ids": [audience["id"]],
+            "segment_ids": [segment["id"]],
             "from_name": "Posthorn",
             "from_email": "post@posthorn.example",
             "relay_id": relay["id"],

@@ -14,7 +14,7 @@ _LAST = (
     "Okafor", "Perlman", "Rossi", "Sato", "Turing", "Youyou",
 )  # fmt: skip
 _DOMAINS = ("example.com", "example.com", "example.com", "example.org", "example.org", "example.net")
-_PLANS = ("free", "free", "team", "business")
+PLANS = ("free", "free", "team", "business")
 _CITIES = ("Lisbon", "Nairobi", "Kraków", "Osaka", "Quito", "Tromsø")
 
 
@@ -26,7 +26,7 @@ def contacts_csv(count: int, *, run: int) -> bytes:
     for number in range(count):
         first, last = _FIRST[number % len(_FIRST)], _LAST[number % len(_LAST)]
         domain = _DOMAINS[number % len(_DOMAINS)]
-        plan, city = _PLANS[number % len(_PLANS)], _CITIES[number % len(_CITIES)]
+        plan, city = PLANS[number % len(PLANS)], _CITIES[number % len(_CITIES)]
         rows.writerow([f"reader.{number:04}.{run}@{domain}", first, last, plan, city])
     return text.getvalue().encode()
 

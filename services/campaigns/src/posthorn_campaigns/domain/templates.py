@@ -81,26 +81,37 @@ def sample_contact(attributes: Mapping[str, Any] | None = None) -> dict[str, Any
 
 
 def merge_fields_of(contact: Mapping[str, Any], fields: Iterable[str]) -> dict[str, Any]:
-    """Return the part of a contact that a template uses, for instance `contact.first_name`.
+    """Return the part of a contact that a template uses, for instance `contact.first_name`."""
+    return MergeFields(fields).of(contact)
+
+
+class MergeFields:
+    """What a template uses of contacts, worked out once for many of them.
 
     A template that uses `contact` or `contact.attributes` as a whole gets the whole.
     """
-    wanted = set(fields)
-    if CONTACT in wanted:
-        return dict(contact)
-    chosen: dict[str, Any] = {}
-    for field in wanted:
-        root, _, rest = field.partition(".")
-        name, _, below = rest.partition(".")
-        if root != CONTACT or name not in contact:
-            continue
-        if name != "attributes" or not below or ATTRIBUTES in wanted:
-            chosen[name] = contact[name]
-            continue
-        attribute = below.partition(".")[0]
-        if attribute in contact[name]:
-            chosen.setdefault(name, {})[attribute] = contact[name][attribute]
-    return chosen
+
+    def __init__(self, fields: Iterable[str]) -> None:
+        wanted = set(fields)
+        self._everything = CONTACT in wanted
+        below_contact = [field.split(".")[1:] for field in wanted if field.startswith(f"{CONTACT}.")]
+        whole = ATTRIBUTES in wanted
+        self._names = tuple({path[0] for path in below_contact if path[0] != "attributes" or whole})
+        self._attributes = tuple(
+            {path[1] for path in below_contact if path[0] == "attributes" and len(path) > 1 and not whole}
+        )
+
+    def of(self, contact: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the part of a contact."""
+        if self._everything:
+            return dict(contact)
+        chosen = {name: contact[name] for name in self._names if name in contact}
+        if self._attributes:
+            known = contact["attributes"]
+            attributes = {name: known[name] for name in self._attributes if name in known}
+            if attributes:
+                chosen["attributes"] = attributes
+        return chosen
 
 
 def warnings_about(fields: Iterable[str], contact: Mapping[str, Any]) -> tuple[str, ...]:
