@@ -16,6 +16,7 @@ from posthorn_campaigns.adapters.db.tables import outbox
 from posthorn_campaigns.adapters.db.unit_of_work import SqlUnitOfWork
 from posthorn_campaigns.adapters.jobs import QueueExportBell, QueueImportBell
 from posthorn_campaigns.adapters.mailer_client import HttpMailer
+from posthorn_campaigns.adapters.redis_subscribe_throttle import RedisSubscribeThrottle
 from posthorn_campaigns.adapters.templates import ConfinedTemplateEngine
 from posthorn_campaigns.app.declaring_attributes import DeclaringAttributes
 from posthorn_campaigns.app.exporting import Exporting
@@ -31,6 +32,7 @@ from posthorn_campaigns.app.running_campaigns import RunningCampaigns
 from posthorn_campaigns.app.sending_tests import SendingTests
 from posthorn_campaigns.app.serving_content import ServingContent
 from posthorn_campaigns.app.starting_campaigns import StartingCampaigns
+from posthorn_campaigns.app.subscribing import Subscribing
 from posthorn_campaigns.app.unsubscribing import Unsubscribing
 from posthorn_campaigns.app.watching_imports import WatchingImports
 from posthorn_campaigns.settings import Settings
@@ -77,6 +79,7 @@ class Container:
     sending_tests: SendingTests
     following_sends: FollowingSends
     unsubscribing: Unsubscribing
+    subscribing: Subscribing
     serving_content: ServingContent
 
 
@@ -190,6 +193,16 @@ def _container(settings: Settings, opened: _Resources, service_tokens: ServiceTo
             public_base=public_base,
         ),
         following_sends=FollowingSends(new_unit_of_work=new_unit_of_work, clock=clock),
+        subscribing=Subscribing(
+            new_unit_of_work=new_unit_of_work,
+            mailer=HttpMailer(opened.mailer),
+            throttle=RedisSubscribeThrottle(
+                opened.redis, per_address=settings.subscribe_per_address, per_list=settings.subscribe_per_list
+            ),
+            clock=clock,
+            secret=secret_bytes(settings.link_secret),
+            public_base=public_base,
+        ),
         unsubscribing=Unsubscribing(
             new_unit_of_work=new_unit_of_work, clock=clock, link_secret=secret_bytes(settings.link_secret)
         ),

@@ -26,6 +26,10 @@ class Settings(DatabaseSettings):
         description="So long after a campaign's completion its failed deliveries can be tried again. Shorter than the "
         "mailer's CLOSE_AFTER_DAYS.",
     )
+    subscribe_per_address: int = Field(
+        default=30, ge=1, description="Public subscribe forms an hour from one address on the network."
+    )
+    subscribe_per_list: int = Field(default=3000, ge=1, description="Public subscribe forms an hour for one list.")
     template_processes: int = Field(
         default=2, ge=1, le=64, description="Processes that work on users' templates, apart from the service's own."
     )

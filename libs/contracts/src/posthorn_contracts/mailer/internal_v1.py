@@ -19,7 +19,7 @@ class TransactionalMessage(BaseModel):
 
     organisation_id: UUID
     idempotency_key: str = Field(min_length=1, max_length=200)
-    purpose: Literal["test_send", "account"]
+    purpose: Literal["test_send", "account", "confirmation"]
     to_email: str
     from_name: str | None = None
     from_email: str | None = Field(default=None, description="None: the relay's own sender address.")

@@ -12,6 +12,7 @@ from posthorn_campaigns.app.resolving_rules import rule_of_segment
 from posthorn_campaigns.domain.attributes import fitting
 from posthorn_campaigns.domain.audience import Contact, ContactStatus, check_attributes, merged_attributes
 from posthorn_campaigns.domain.errors import InvalidTransition, NoSuchReference
+from posthorn_campaigns.domain.opt_in import SubscriptionChange
 from posthorn_common.clock import Clock, new_id
 from posthorn_common.events import event
 from posthorn_contracts.campaigns.v1 import (
@@ -21,6 +22,8 @@ from posthorn_contracts.campaigns.v1 import (
     ContactUnsubscribed,
     ContactUnsubscribedData,
 )
+
+_HISTORY = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +155,12 @@ class ManagingContacts:
             )
             await uow.contacts.save(changed)
             return await _on_lists(uow, changed)
+
+    async def subscription_history(self, organisation_id: UUID, contact_id: UUID) -> list[SubscriptionChange]:
+        """Return the last hundred changes of a contact's subscriptions, newest first. Raises ContactNotFound."""
+        async with self._new_unit_of_work() as uow:
+            await uow.contacts.get(organisation_id, contact_id)
+            return await uow.subscriptions.history(organisation_id, contact_id, _HISTORY)
 
     async def erase(self, organisation_id: UUID, contact_id: UUID) -> None:
         """Delete a contact for good; every service drops what it knows of the person. Raises ContactNotFound."""

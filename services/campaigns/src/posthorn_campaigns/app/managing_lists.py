@@ -9,6 +9,7 @@ from uuid import UUID
 from posthorn_campaigns.app.ports import NewUnitOfWork, UnitOfWork
 from posthorn_campaigns.domain.audience import ContactList
 from posthorn_campaigns.domain.errors import ListInUse, ListNotFound
+from posthorn_campaigns.domain.opt_in import OptIn
 from posthorn_common.clock import Clock, new_id
 from posthorn_common.events import event
 from posthorn_contracts.campaigns.v1 import ContactUnsubscribed, ContactUnsubscribedData
@@ -29,7 +30,15 @@ class ManagingLists:
         self._new_unit_of_work = new_unit_of_work
         self._clock = clock
 
-    async def add(self, organisation_id: UUID, name: str, description: str) -> CountedList:
+    async def add(
+        self,
+        organisation_id: UUID,
+        name: str,
+        description: str,
+        opt_in: OptIn = OptIn.SINGLE,
+        *,
+        is_public: bool = False,
+    ) -> CountedList:
         """Add an empty list."""
         contact_list = ContactList(
             id=new_id(),
@@ -37,6 +46,8 @@ class ManagingLists:
             name=name,
             description=description,
             created_at=self._clock.now(),
+            opt_in=opt_in,
+            is_public=is_public,
         )
         async with self._new_unit_of_work() as uow:
             await uow.lists.add(contact_list)
@@ -54,15 +65,24 @@ class ManagingLists:
             return await _counted(uow, await uow.lists.page(organisation_id, after, limit))
 
     async def change(
-        self, organisation_id: UUID, list_id: UUID, *, name: str | None, description: str | None
+        self,
+        organisation_id: UUID,
+        list_id: UUID,
+        *,
+        name: str | None,
+        description: str | None,
+        opt_in: OptIn | None,
+        is_public: bool | None,
     ) -> CountedList:
-        """Change name or description; None leaves it as it is. Raises ListNotFound."""
+        """Change a list; None leaves a part as it is. Raises ListNotFound."""
         async with self._new_unit_of_work() as uow:
             before = await uow.lists.get(organisation_id, list_id, lock=True)
             changed = replace(
                 before,
                 name=before.name if name is None else name,
                 description=before.description if description is None else description,
+                opt_in=before.opt_in if opt_in is None else opt_in,
+                is_public=before.is_public if is_public is None else is_public,
             )
             await uow.lists.save(changed)
             [counted] = await _counted(uow, [changed])

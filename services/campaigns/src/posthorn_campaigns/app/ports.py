@@ -10,6 +10,7 @@ from posthorn_campaigns.app.ports_attributes import Attributes
 from posthorn_campaigns.app.ports_audience import Audiences, Contacts, Engagements, Imports, Lists
 from posthorn_campaigns.app.ports_campaigns import Campaigns, Templates
 from posthorn_campaigns.app.ports_exports import Exports
+from posthorn_campaigns.app.ports_opt_in import Subscriptions
 from posthorn_campaigns.app.ports_segments import Segments
 from posthorn_contracts.envelope import Event
 
@@ -27,6 +28,8 @@ class UnitOfWork(Protocol):
     def audiences(self) -> Audiences: ...
     @property
     def engagements(self) -> Engagements: ...
+    @property
+    def subscriptions(self) -> Subscriptions: ...
     @property
     def lists(self) -> Lists: ...
     @property

@@ -13,6 +13,7 @@ from typing import Any
 from uuid import UUID
 
 from posthorn_campaigns.domain.errors import InvalidAttributes
+from posthorn_campaigns.domain.opt_in import OptIn
 
 
 class ContactStatus(StrEnum):
@@ -143,3 +144,6 @@ class ContactList:
     name: str
     description: str
     created_at: datetime
+    opt_in: OptIn = OptIn.SINGLE
+    is_public: bool = False
+    """Whether there is a public form, where anybody can subscribe."""

@@ -8,7 +8,7 @@ CampaignsError
 │                            CampaignNotEditable, CampaignRunning, ListInUse, TemplateInUse, StaleCampaign,
 │                            MessageRefused, RetryTooLate
 ├── TooLarge                 ImportTooLarge
-├── TooManyStreams
+├── TooManyStreams, TooManySubscribers
 └── Invalid                  InvalidRule, SegmentCycle, RuleTooLarge, NoAudience,
                              InvalidAttributes, AttributesDoNotFit, UnreadableFile, MissingEmailColumn, InvalidColumn,
                              DuplicateColumn, TooManyColumns, UnknownColumn, ScheduleInvalid, TemplateInvalid,
@@ -428,6 +428,15 @@ class ImportTooLarge(TooLarge):
 
     def __init__(self, max_bytes: int) -> None:
         super().__init__(f"The file is larger than {max_bytes} bytes.")
+
+
+class TooManySubscribers(CampaignsError):
+    """A public form was sent too often."""
+
+    code = "too_many_subscribers"
+
+    def __init__(self) -> None:
+        super().__init__("This form was sent too often. Try again in an hour.")
 
 
 class TooManyStreams(CampaignsError):

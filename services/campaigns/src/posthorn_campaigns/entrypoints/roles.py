@@ -18,6 +18,7 @@ from posthorn_common.runtime import Role, http_role
 
 ROLES = ("api", "consumer", "worker", "relay", "scheduler")
 _START_SECONDS = 1.0
+_MAIL_SECONDS = 1.0
 _RECONCILE_SECONDS = 5.0
 _DISCARD_UPLOADS_SECONDS = 300.0
 _PURGE_IMPORTS_SECONDS = 3600.0
@@ -54,6 +55,9 @@ async def schedule(container: Container, stop: asyncio.Event) -> None:
             run_every(
                 _START_SECONDS, container.starting_campaigns.start_due_campaigns, stop=stop, name="start_campaigns"
             )
+        )
+        loops.create_task(
+            run_every(_MAIL_SECONDS, container.subscribing.send_due_mails, stop=stop, name="send_confirmations")
         )
         loops.create_task(
             run_every(_RECONCILE_SECONDS, container.importing.ring_for_due_imports, stop=stop, name="ring_for_imports")

@@ -62,29 +62,46 @@ def audience_query(audience: Audience, after: UUID | None, limit: int) -> sa.Sel
         *_conditions(audience),
     )
     if not audience.list_ids:
-        return members.order_by(contacts.c.id).limit(limit)
+        # Whoever has only asked to be on a list has agreed to nothing yet.
+        agreed = sa.or_(sa.not_(_has_subscription("unconfirmed")), _has_subscription("subscribed"))
+        return members.where(agreed).order_by(contacts.c.id).limit(limit)
+    if len(audience.list_ids) == 1:
+        return _on_list(members, audience, sa.literal(audience.list_ids[0]), after, limit)
     wanted = (
         sa.func.unnest(sa.literal(list(audience.list_ids), sa.ARRAY(sa.Uuid)))
         .table_valued(sa.column("list_id", sa.Uuid), name="wanted")
         .render_derived()
     )
-    on_list = (
-        members.join(subscriptions, contacts.c.id == subscriptions.c.contact_id)
-        .where(
-            subscriptions.c.list_id == wanted.c.list_id,
-            subscriptions.c.status == _SUBSCRIBED,
-            subscriptions.c.organisation_id == audience.organisation_id,
-            subscriptions.c.contact_id > after,
-        )
-        .order_by(subscriptions.c.contact_id)
-        .limit(limit)
-        .lateral("member")
-    )
+    on_list = _on_list(members, audience, wanted.c.list_id, after, limit).lateral("member")
     return (
         sa.select(*on_list.columns)
         .select_from(wanted.join(on_list, sa.true()))
         .ext(distinct_on(on_list.c.id))
         .order_by(on_list.c.id)
+        .limit(limit)
+    )
+
+
+def _has_subscription(status: str) -> Condition:
+    query = sa.select(sa.literal(1)).where(
+        subscriptions.c.contact_id == contacts.c.id, subscriptions.c.status == status
+    )
+    return query.correlate(contacts).exists()
+
+
+def _on_list(
+    members: sa.Select[Any], audience: Audience, list_id: sa.ColumnElement[UUID], after: UUID, limit: int
+) -> sa.Select[Any]:
+    """Return those of the members who are on a list, read along its index."""
+    return (
+        members.join(subscriptions, contacts.c.id == subscriptions.c.contact_id)
+        .where(
+            subscriptions.c.list_id == list_id,
+            subscriptions.c.status == _SUBSCRIBED,
+            subscriptions.c.organisation_id == audience.organisation_id,
+            subscriptions.c.contact_id > after,
+        )
+        .order_by(subscriptions.c.contact_id)
         .limit(limit)
     )
 

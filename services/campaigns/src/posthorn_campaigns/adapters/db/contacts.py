@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from posthorn_campaigns.adapters.db.rules import beginning, condition
 from posthorn_campaigns.adapters.db.searching import time_of, too_slow
+from posthorn_campaigns.adapters.db.subscriptions import note_changes
 from posthorn_campaigns.adapters.db.tables import contacts, subscriptions
 from posthorn_campaigns.domain.audience import REPLACES, Contact, ContactStatus
 from posthorn_campaigns.domain.errors import ContactExists, ContactNotFound
@@ -112,13 +113,13 @@ class SqlContacts:
     ) -> list[Contact]:
         """Return contacts by id, after `after`. Raises SegmentTooSlow."""
         query = sa.select(contacts).where(contacts.c.organisation_id == organisation_id)
-        if list_id is not None:
-            on_list = sa.select(subscriptions.c.contact_id).where(
-                subscriptions.c.organisation_id == organisation_id,
-                subscriptions.c.list_id == list_id,
-                subscriptions.c.status == _SUBSCRIBED,
-            )
-            query = query.where(contacts.c.id.in_(on_list))
+        order = contacts.c.id
+        if list_id is not None and search is None:
+            # Read along the list from the cursor on: otherwise the whole list would be sorted for each page.
+            query = query.join(subscriptions, subscriptions.c.contact_id == contacts.c.id).where(*_on_list(list_id))
+            order = subscriptions.c.contact_id
+        elif list_id is not None:
+            query = query.where(contacts.c.id.in_(sa.select(subscriptions.c.contact_id).where(*_on_list(list_id))))
         if status is not None:
             query = query.where(contacts.c.status == status)
         if search is not None:
@@ -126,9 +127,9 @@ class SqlContacts:
         if rule is not None:
             query = query.where(condition(rule, await time_of(self._connection)))
         if after is not None:
-            query = query.where(contacts.c.id > after)
+            query = query.where(contacts.c.id > after, order > after)
         async with too_slow(self._connection):
-            rows = await self._connection.execute(query.order_by(contacts.c.id).limit(limit))
+            rows = await self._connection.execute(query.order_by(order).limit(limit))
         return [contact_of(row) for row in rows]
 
     async def set_status(
@@ -169,7 +170,13 @@ class SqlContacts:
             set_={"status": statement.excluded.status, "changed_at": statement.excluded.changed_at},
             where=subscriptions.c.status != statement.excluded.status,
         )
-        await self._connection.execute(statement)
+        stored = await self._connection.execute(
+            statement.returning(subscriptions.c.contact_id, subscriptions.c.list_id)
+        )
+        changed = [
+            {"organisation_id": organisation_id, "contact_id": row.contact_id, "list_id": row.list_id} for row in stored
+        ]
+        await note_changes(self._connection, changed, _SUBSCRIBED, "api", None)
 
     async def unsubscribe(
         self, organisation_id: UUID, contact_id: UUID, list_ids: Sequence[UUID], now: datetime
@@ -181,16 +188,27 @@ class SqlContacts:
                 subscriptions.c.organisation_id == organisation_id,
                 subscriptions.c.contact_id == contact_id,
                 subscriptions.c.list_id.in_(list_ids),
-                subscriptions.c.status == _SUBSCRIBED,
+                subscriptions.c.status != _UNSUBSCRIBED,
             )
             .values(status=_UNSUBSCRIBED, changed_at=now)
             .returning(subscriptions.c.list_id)
         )
-        return list(await self._connection.scalars(change))
+        left = list(await self._connection.scalars(change))
+        changed = [
+            {"organisation_id": organisation_id, "contact_id": contact_id, "list_id": list_id} for list_id in left
+        ]
+        await note_changes(self._connection, changed, _UNSUBSCRIBED, "api", None)
+        return left
 
     async def _id_of(self, organisation_id: UUID, email: str) -> UUID | None:
         query = sa.select(contacts.c.id).where(contacts.c.organisation_id == organisation_id, contacts.c.email == email)
         return (await self._connection.execute(query)).scalar_one_or_none()
+
+
+def _on_list(list_id: UUID) -> tuple[sa.ColumnElement[bool], ...]:
+    # Not a parameter: so the index of audiences serves whatever plan is kept. The contact's organisation is asked for.
+    subscribed = sa.literal(_SUBSCRIBED, literal_execute=True)
+    return subscriptions.c.list_id == list_id, subscriptions.c.status == subscribed
 
 
 def _begins_with(search: str) -> sa.ColumnElement[bool]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from posthorn_campaigns.adapters.db.subscriptions import list_of
 from posthorn_campaigns.adapters.db.tables import campaigns, lists, segments, subscriptions
 from posthorn_campaigns.domain.audience import ContactList
 from posthorn_campaigns.domain.campaigns import RUNNING
@@ -37,7 +37,7 @@ class SqlLists:
         row = (await self._connection.execute(query)).one_or_none()
         if row is None:
             raise ListNotFound
-        return _list(row)
+        return list_of(row)
 
     async def contact_counts(self, organisation_id: UUID, list_ids: Sequence[UUID]) -> dict[UUID, int]:
         """Return how many contacts are subscribed to each of the lists that have any."""
@@ -59,14 +59,15 @@ class SqlLists:
         query = sa.select(lists).where(lists.c.organisation_id == organisation_id).order_by(lists.c.id).limit(limit)
         if after is not None:
             query = query.where(lists.c.id > after)
-        return [_list(row) for row in await self._connection.execute(query)]
+        return [list_of(row) for row in await self._connection.execute(query)]
 
     async def save(self, contact_list: ContactList) -> None:
         """Store a changed list."""
         change = sa.update(lists).where(
             lists.c.organisation_id == contact_list.organisation_id, lists.c.id == contact_list.id
         )
-        await self._connection.execute(change.values(name=contact_list.name, description=contact_list.description))
+        changeable = ("name", "description", "opt_in", "is_public")
+        await self._connection.execute(change.values({name: getattr(contact_list, name) for name in changeable}))
 
     async def delete(self, organisation_id: UUID, list_id: UUID) -> None:
         """Delete a list with its subscriptions. Raises ListNotFound."""
@@ -98,7 +99,3 @@ class SqlLists:
         )
         found = set(await self._connection.scalars(query))
         return [list_id for list_id in list_ids if list_id not in found]
-
-
-def _list(row: sa.Row[Any]) -> ContactList:
-    return ContactList(**{name: getattr(row, name) for name in _COLUMNS})

@@ -68,6 +68,9 @@ lists = sa.Table(
     sa.Column("name", sa.Text, nullable=False),
     sa.Column("description", sa.Text, nullable=False),
     sa.Column("created_at", _time, nullable=False),
+    sa.Column("opt_in", sa.Text, nullable=False, server_default="single"),
+    sa.Column("is_public", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.CheckConstraint("opt_in IN ('single', 'double')", name="opt_in"),
     sa.Index(None, "organisation_id", "id"),
 )
 
@@ -79,11 +82,45 @@ subscriptions = sa.Table(
     sa.Column("organisation_id", sa.Uuid, nullable=False),
     sa.Column("status", sa.Text, nullable=False),
     sa.Column("changed_at", _time, nullable=False),
-    sa.CheckConstraint("status IN ('subscribed', 'unsubscribed')", name="status"),
+    sa.CheckConstraint("status IN ('unconfirmed', 'subscribed', 'unsubscribed')", name="status"),
     # A hash: an ordered index would tempt the planner to walk all contacts in search of those of a small list.
     sa.Index("ix_subscriptions_contact_id", "contact_id", postgresql_using="hash"),
     # An audience is read in this order.
     sa.Index("ix_subscriptions_audience", "list_id", "contact_id", postgresql_where=sa.text("status = 'subscribed'")),
+)
+
+# What has become of subscriptions, when, how, and from which address on the network.
+subscription_changes = sa.Table(
+    "subscription_changes",
+    metadata,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("organisation_id", sa.Uuid, nullable=False),
+    sa.Column("list_id", sa.ForeignKey(lists.c.id, ondelete="CASCADE"), nullable=False, index=True),
+    sa.Column("contact_id", sa.ForeignKey(contacts.c.id, ondelete="CASCADE"), nullable=False),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("method", sa.Text, nullable=False),
+    sa.Column("remote_address", sa.Text),
+    sa.Column("at", _time, nullable=False, server_default=sa.func.clock_timestamp()),
+    sa.Index(None, "contact_id", "id"),
+)
+
+# Confirmations that people were asked for; of those who have confirmed the proof.
+confirmations = sa.Table(
+    "confirmations",
+    metadata,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("organisation_id", sa.Uuid, nullable=False),
+    sa.Column("list_id", sa.ForeignKey(lists.c.id, ondelete="CASCADE"), nullable=False, index=True),
+    sa.Column("contact_id", sa.ForeignKey(contacts.c.id, ondelete="CASCADE"), nullable=False, index=True),
+    sa.Column("requested_at", _time, nullable=False),
+    sa.Column("requested_from", sa.Text, nullable=False),
+    sa.Column("expires_at", _time, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    # When the mail is handed to the mailer next; NULL when the mailer has it.
+    sa.Column("next_attempt_at", _time),
+    sa.Column("confirmed_at", _time),
+    sa.Column("confirmed_from", sa.Text),
+    sa.Index("ix_confirmations_waiting", "next_attempt_at", postgresql_where=sa.text("next_attempt_at IS NOT NULL")),
 )
 
 # When each contact has last had, opened or clicked a message. Contacts without a row have never had one.

@@ -16,6 +16,7 @@ from posthorn_campaigns.adapters.db.exports import SqlExports
 from posthorn_campaigns.adapters.db.imports import SqlImports
 from posthorn_campaigns.adapters.db.lists import SqlLists
 from posthorn_campaigns.adapters.db.segments import SqlSegments
+from posthorn_campaigns.adapters.db.subscriptions import SqlSubscriptions
 from posthorn_campaigns.adapters.db.templates import SqlTemplates
 from posthorn_common.inbox import first_time
 from posthorn_common.outbox import Outbox
@@ -30,6 +31,7 @@ class SqlUnitOfWork:
     segments: SqlSegments
     audiences: SqlAudiences
     engagements: SqlEngagements
+    subscriptions: SqlSubscriptions
     lists: SqlLists
     imports: SqlImports
     exports: SqlExports
@@ -48,6 +50,7 @@ class SqlUnitOfWork:
         self.segments = SqlSegments(self._connection)
         self.audiences = SqlAudiences(self._connection)
         self.engagements = SqlEngagements(self._connection)
+        self.subscriptions = SqlSubscriptions(self._connection)
         self.lists = SqlLists(self._connection)
         self.imports = SqlImports(self._connection)
         self.exports = SqlExports(self._connection)

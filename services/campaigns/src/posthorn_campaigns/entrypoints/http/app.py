@@ -17,6 +17,7 @@ from posthorn_campaigns.entrypoints.http.routes import (
     internal,
     lists,
     segments,
+    subscribe,
     templates,
     unsubscribe,
 )
@@ -28,6 +29,7 @@ _STATUSES: dict[type[Exception], int] = {
     errors.Conflict: 409,
     errors.TooLarge: 413,
     errors.Invalid: 422,
+    errors.TooManySubscribers: 429,
     errors.TooManyStreams: 503,
 }
 
@@ -46,6 +48,7 @@ def build_app(container: Container | None, *, business_routes: bool = True) -> F
         campaigns.router,
         campaign_actions.router,
         unsubscribe.router,
+        subscribe.router,
         internal.router,
     )
     return create_app(

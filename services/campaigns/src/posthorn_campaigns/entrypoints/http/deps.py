@@ -18,6 +18,13 @@ def container(request: Request) -> Container:
     return found
 
 
+def remote_address(request: Request) -> str:
+    """Return where on the network a request comes from; the gateway says so in X-Forwarded-For."""
+    forwarded = request.headers.get("x-forwarded-for", "").split(",")[0].strip()
+    return (forwarded or (request.client.host if request.client else ""))[:100]
+
+
+RemoteAddress = Annotated[str, Depends(remote_address)]
 Services = Annotated[Container, Depends(container)]
 ContactsReader = Annotated[Principal, Depends(requires(Permission.CONTACTS_READ))]
 ContactsWriter = Annotated[Principal, Depends(requires(Permission.CONTACTS_WRITE))]

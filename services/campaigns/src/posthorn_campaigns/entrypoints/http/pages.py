@@ -14,7 +14,9 @@ _STYLE = (
     "h1{margin:0 0 1rem;font-size:1.5rem;line-height:1.25}"
     "button{width:100%;padding:.875rem 1rem;border:0;border-radius:.375rem;background:#8c2f1b;color:#fff;font:inherit;"
     "cursor:pointer}button.quiet{background:#e8e1d4;color:#2b2a28}"
-    "button:focus-visible{outline:3px solid #1b5e8c;outline-offset:2px}"
+    "label{display:block;margin:0 0 .25rem}input:not([type=hidden]){box-sizing:border-box;width:100%;margin:0 0 1rem;"
+    "padding:.75rem;border:1px solid #6b665e;border-radius:.375rem;font:inherit}"
+    "button:focus-visible,input:focus-visible{outline:3px solid #1b5e8c;outline-offset:2px}"
 )
 _STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 _HEADERS = {
@@ -54,6 +56,57 @@ def resubscribed() -> HTMLResponse:
 def preview() -> HTMLResponse:
     """Return the page behind the link in previews and test sends."""
     return _page("This was a test", "<p>In the real message this link lets its recipient unsubscribe.</p>")
+
+
+def ask_to_subscribe(list_name: str, *, problem: str = "", status: int = 200) -> HTMLResponse:
+    """Return the public form of a list."""
+    told = f'<p role="alert"><strong>{escape(problem)}</strong></p>' if problem else ""
+    return _page(
+        f"Subscribe to {list_name}",
+        told + '<form method="post"><label for="email">Your e-mail address</label>'
+        '<input id="email" name="email" type="email" autocomplete="email" maxlength="254" required>'
+        '<label for="first_name">Your first name, if you like</label>'
+        '<input id="first_name" name="first_name" autocomplete="given-name" maxlength="200">'
+        "<button>Subscribe</button></form>",
+        status=status,
+    )
+
+
+def asked_to_confirm(list_name: str) -> HTMLResponse:
+    """Return the page after the form, the same for everybody."""
+    return _page(
+        "Thank you",
+        f"<p>If anything is left to do for your subscription to {escape(list_name)}, you will find a message in your "
+        "mailbox. Please press the button behind its link.</p>",
+    )
+
+
+def ask_to_confirm(list_name: str) -> HTMLResponse:
+    """Return the page behind the link in a confirmation mail. Looking at it changes nothing: mail scanners do."""
+    return _page(
+        "Confirm your subscription",
+        f"<p>Press the button to get mail of {escape(list_name)}.</p>" + _form("confirm", "Confirm"),
+    )
+
+
+def confirmed(list_name: str) -> HTMLResponse:
+    """Return the page after it."""
+    return _page("You are subscribed", f"<p>Welcome to {escape(list_name)}.</p>")
+
+
+def link_is_over() -> HTMLResponse:
+    """Return the page for a confirmation that comes too late."""
+    return _page("This link is too old", "<p>Please subscribe again to get a new one.</p>", status=410)
+
+
+def no_such_form() -> HTMLResponse:
+    """Return the page for a list that has no public form."""
+    return _page("There is nothing here", "<p>There is no form at this address.</p>", status=404)
+
+
+def too_often(reason: str) -> HTMLResponse:
+    """Return the page for too many forms."""
+    return _page("That was too often", f"<p>{escape(reason)}</p>", status=429)
 
 
 def invalid_link(status: int) -> HTMLResponse:

@@ -13,7 +13,9 @@ from pydantic_core import PydanticCustomError
 from posthorn_campaigns.app.managing_contacts import ContactOnLists
 from posthorn_campaigns.app.managing_lists import CountedList
 from posthorn_campaigns.domain.audience import ContactStatus, language_tag
+from posthorn_campaigns.domain.opt_in import OptIn
 from posthorn_campaigns.domain.row_fields import MAX_NAME_CHARACTERS
+from posthorn_campaigns.domain.rules import SubscriptionStatus
 from posthorn_common.http.fields import EmailAddress, RequestModel, SingleLine, is_single_line
 
 
@@ -141,9 +143,30 @@ class ContactAnswer(Answer):
         )
 
 
+class SubscriptionChangeAnswer(Answer):
+    list_id: UUID
+    status: SubscriptionStatus
+    method: str = Field(description="`api`, `form` (the public one), `confirmation` (the link in a mail).")
+    at: AwareDatetime
+    remote_address: str | None = Field(description="From where on the network, if it was a person.")
+
+
+class SubscriptionHistoryAnswer(BaseModel):
+    items: list[SubscriptionChangeAnswer]
+
+
+_OPT_IN = (
+    "What the public form takes: `single` puts an address on the list at once, `double` after a click in a mail. "
+    "Whoever has left before always has to confirm."
+)
+_IS_PUBLIC = "Whether anybody can subscribe at `/s/{list_id}`."
+
+
 class NewListRequest(RequestModel):
     name: SingleLine = Field(examples=["Readers"])
     description: Description = ""
+    opt_in: OptIn = Field(default=OptIn.SINGLE, description=_OPT_IN)
+    is_public: bool = Field(default=False, description=_IS_PUBLIC)
 
 
 class ListChangeRequest(RequestModel):
@@ -151,12 +174,16 @@ class ListChangeRequest(RequestModel):
 
     name: SingleLine | None = None
     description: Description | None = None
+    opt_in: OptIn | None = Field(default=None, description=_OPT_IN)
+    is_public: bool | None = Field(default=None, description=_IS_PUBLIC)
 
 
 class ListAnswer(BaseModel):
     id: UUID
     name: str
     description: str
+    opt_in: OptIn = Field(description=_OPT_IN)
+    is_public: bool = Field(description=_IS_PUBLIC)
     contact_count: int = Field(description="Contacts that are subscribed, whatever their status.")
     created_at: AwareDatetime
 
@@ -168,6 +195,8 @@ class ListAnswer(BaseModel):
             id=contact_list.id,
             name=contact_list.name,
             description=contact_list.description,
+            opt_in=contact_list.opt_in,
+            is_public=contact_list.is_public,
             contact_count=found.contact_count,
             created_at=contact_list.created_at,
         )

@@ -15,6 +15,8 @@ from posthorn_campaigns.entrypoints.http.schemas_audience import (
     ContactAnswer,
     ContactChangeRequest,
     NewContactRequest,
+    SubscriptionChangeAnswer,
+    SubscriptionHistoryAnswer,
     one_line,
 )
 from posthorn_common.http.pagination import Page, Paging, encode_cursor, id_after
@@ -65,6 +67,22 @@ async def add_contact(body: NewContactRequest, caller: ContactsWriter, services:
 async def get_contact(contact_id: UUID, caller: ContactsReader, services: Services) -> ContactAnswer:
     """Return one contact."""
     return ContactAnswer.of(await services.managing_contacts.get(caller.organisation_id, contact_id))
+
+
+@router.get(
+    "/v1/contacts/{contact_id}/subscription-history",
+    operation_id="get_subscription_history",
+    responses=responses(401, 403, 404, 422),
+)
+async def get_subscription_history(
+    contact_id: UUID, caller: ContactsReader, services: Services
+) -> SubscriptionHistoryAnswer:
+    """Return the last hundred changes of a contact's subscriptions, newest first: when, how, and from where.
+
+    Imports are not among them.
+    """
+    found = await services.managing_contacts.subscription_history(caller.organisation_id, contact_id)
+    return SubscriptionHistoryAnswer(items=[SubscriptionChangeAnswer.model_validate(change) for change in found])
 
 
 @router.patch("/v1/contacts/{contact_id}", operation_id="change_contact", responses=responses(401, 403, 404, 409, 422))

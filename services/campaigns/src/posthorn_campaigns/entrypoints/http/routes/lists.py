@@ -29,7 +29,10 @@ async def list_lists(caller: ContactsReader, page: Paging, services: Services) -
 @router.post("/v1/lists", operation_id="add_list", status_code=201, responses=responses(401, 403, 422))
 async def add_list(body: NewListRequest, caller: ContactsWriter, services: Services) -> ListAnswer:
     """Add an empty list."""
-    return ListAnswer.of(await services.managing_lists.add(caller.organisation_id, body.name, body.description))
+    added = await services.managing_lists.add(
+        caller.organisation_id, body.name, body.description, body.opt_in, is_public=body.is_public
+    )
+    return ListAnswer.of(added)
 
 
 @router.get("/v1/lists/{list_id}", operation_id="get_list", responses=responses(401, 403, 404, 422))
@@ -40,9 +43,14 @@ async def get_list(list_id: UUID, caller: ContactsReader, services: Services) ->
 
 @router.patch("/v1/lists/{list_id}", operation_id="change_list", responses=responses(401, 403, 404, 422))
 async def change_list(list_id: UUID, body: ListChangeRequest, caller: ContactsWriter, services: Services) -> ListAnswer:
-    """Change name or description."""
+    """Change name, description, or what its public form takes."""
     changed = await services.managing_lists.change(
-        caller.organisation_id, list_id, name=body.name, description=body.description
+        caller.organisation_id,
+        list_id,
+        name=body.name,
+        description=body.description,
+        opt_in=body.opt_in,
+        is_public=body.is_public,
     )
     return ListAnswer.of(changed)
 
