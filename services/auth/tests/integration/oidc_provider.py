@@ -144,6 +144,7 @@ class IdTokens(OpenIDCode):
 FAULTY_CLAIMS: dict[str | None, dict[str, Any]] = {
     "another audience": {"aud": "somebody else"},
     "another party": {"aud": [CLIENT_ID, "somebody else"], "azp": "somebody else"},
+    "several audiences": {"aud": [CLIENT_ID, "somebody else"]},
     "another issuer": {"iss": "https://attacker.example"},
     "another nonce": {"nonce": "of another login"},
 }

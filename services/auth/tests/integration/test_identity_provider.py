@@ -135,6 +135,7 @@ async def test_the_request_to_the_provider_carries_state_nonce_and_pkce(
         ("expired", "ExpiredSignatureError"),
         ("another audience", "InvalidAudienceError"),
         ("another party", "issued to somebody else"),
+        ("several audiences", "issued to somebody else"),
         ("another issuer", "InvalidIssuerError"),
         ("another nonce", "of another login"),
         ("another key", "InvalidSignatureError"),
@@ -249,7 +250,17 @@ async def test_only_owners_say_where_users_sign_in(client: httpx.AsyncClient, re
     assert (await _complete(client, body)).status_code == 400, "removed while somebody was there"
 
 
-@pytest.mark.parametrize("address", ["{issuer}/imposter", "{issuer}/", "http://127.0.0.1:9"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "{issuer}/imposter",
+        "{issuer}/",
+        "http://127.0.0.1:9",
+        "http://[",
+        "http://127.0.0.1:99999",
+        f"http://{'a' * 70}.example",
+    ],
+)
 async def test_an_issuer_that_is_none_is_not_stored(
     client: httpx.AsyncClient, register: Any, issuer: str, address: str
 ) -> None:

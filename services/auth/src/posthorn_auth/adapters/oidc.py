@@ -9,7 +9,7 @@ import socket
 import time
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import SplitResult, urlencode, urlsplit
 
 import httpx
 import jwt
@@ -69,7 +69,8 @@ class HttpOidcClient:
         claims = await self._verified(metadata, provider, token)
         if claims.get("nonce") != exchange.nonce:
             raise ProviderRefused("the ID token is of another login")
-        if claims.get("azp", provider.client_id) != provider.client_id:
+        is_for_several = isinstance(claims["aud"], list) and len(claims["aud"]) > 1
+        if claims.get("azp", None if is_for_several else provider.client_id) != provider.client_id:
             raise ProviderRefused("the ID token was issued to somebody else")
         email, name = claims.get("email"), claims.get("name")
         return Claims(
@@ -104,7 +105,7 @@ class HttpOidcClient:
             "code_verifier": exchange.code_verifier,
         }
         basic: httpx.BasicAuth | None = None
-        methods = metadata.get("token_endpoint_auth_methods_supported", ["client_secret_basic"])
+        methods = _items(metadata.get("token_endpoint_auth_methods_supported")) or ["client_secret_basic"]
         if client_secret is None:
             form["client_id"] = provider.client_id
         elif "client_secret_basic" in methods:
@@ -148,6 +149,8 @@ class HttpOidcClient:
                     body += piece
                     if len(body) > _LARGEST_ANSWER:
                         raise ProviderRefused("the answer is too large")
+        except httpx.InvalidURL as error:
+            raise IssuerNotUsable("an address is not valid") from error
         except httpx.HTTPError as error:
             raise TransientError(f"the identity provider cannot be reached: {type(error).__name__}") from error
         if response.status_code >= 500 or response.status_code == 429:
@@ -163,30 +166,44 @@ class HttpOidcClient:
         return found
 
     def _check_scheme(self, url: str) -> None:
-        if urlsplit(url).scheme not in ({"https", "http"} if self._allow_private else {"https"}):
+        if _parts(url).scheme not in ({"https", "http"} if self._allow_private else {"https"}):
             raise IssuerNotUsable("its addresses must begin with https://")
 
     async def _check_url(self, url: str) -> None:
         """Raise IssuerNotUsable for what is not outside: nobody looks into our network through this."""
         self._check_scheme(url)
-        host = urlsplit(url).hostname
+        host = _parts(url).hostname
         if not host:
             raise IssuerNotUsable("an address names no host")
         if self._allow_private:
             return
         try:
             found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
             raise TransientError("the name of the identity provider is not known") from error
         if not all(ipaddress.ip_address(address[4][0]).is_global for address in found):
             raise IssuerNotUsable("it is in a private network")
+
+
+def _parts(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # is looked at only now
+    except ValueError as error:
+        raise IssuerNotUsable("an address is not valid") from error
+    return parts
+
+
+def _items(value: Any) -> list[Any]:
+    """Return a list that a provider has sent, or an empty one for anything else."""
+    return value if isinstance(value, list) else []
 
 
 def _key(keys: Mapping[str, Any], key_id: str | None, algorithm: str) -> jwt.PyJWK:
     """Return the key of a set that verifies; a set with several needs the id."""
     found = [
         item
-        for item in keys.get("keys", [])
+        for item in _items(keys.get("keys"))
         if isinstance(item, dict)
         and item.get("kty") != "oct"
         and item.get("use", "sig") == "sig"
