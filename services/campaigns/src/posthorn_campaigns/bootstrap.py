@@ -35,6 +35,7 @@ from posthorn_campaigns.app.starting_campaigns import StartingCampaigns
 from posthorn_campaigns.app.subscribing import Subscribing
 from posthorn_campaigns.app.unsubscribing import Unsubscribing
 from posthorn_campaigns.app.watching_imports import WatchingImports
+from posthorn_campaigns.app.writing_many_contacts import WritingManyContacts
 from posthorn_campaigns.settings import Settings
 from posthorn_common.clock import Clock, SystemClock
 from posthorn_common.db import create_engine
@@ -65,6 +66,7 @@ class Container:
     export_jobs: JobQueue
     identity: Identity
     managing_contacts: ManagingContacts
+    writing_many_contacts: WritingManyContacts
     declaring_attributes: DeclaringAttributes
     managing_lists: ManagingLists
     managing_segments: ManagingSegments
@@ -145,6 +147,7 @@ def _container(settings: Settings, opened: _Resources, service_tokens: ServiceTo
         export_jobs=opened.export_jobs,
         identity=Identity(AccessTokenVerifier(keys, issuer=settings.token_issuer), service_tokens),
         managing_contacts=ManagingContacts(new_unit_of_work=new_unit_of_work, clock=clock),
+        writing_many_contacts=WritingManyContacts(new_unit_of_work=new_unit_of_work, clock=clock),
         declaring_attributes=DeclaringAttributes(new_unit_of_work=new_unit_of_work, clock=clock),
         managing_segments=ManagingSegments(new_unit_of_work=new_unit_of_work, clock=clock),
         managing_lists=ManagingLists(new_unit_of_work=new_unit_of_work, clock=clock),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 from uuid import UUID
@@ -30,6 +30,18 @@ class Contacts(Protocol):
 
     async def save(self, contact: Contact) -> None:
         """Store names, address and attributes. Raises ContactExists when the address belongs to another contact."""
+        ...
+
+    async def by_email(self, organisation_id: UUID, emails: Sequence[str]) -> Mapping[str, Contact]:
+        """Return those of the contacts that exist, by address, locked until the transaction ends."""
+        ...
+
+    async def add_many(self, new: Sequence[Contact]) -> Collection[UUID]:
+        """Store new contacts and return which were stored: not those whose address exists meanwhile."""
+        ...
+
+    async def save_many(self, changed: Sequence[Contact]) -> None:
+        """Store names, locale, time zone and attributes of contacts that are locked."""
         ...
 
     async def delete(self, organisation_id: UUID, contact_id: UUID) -> None:
@@ -64,9 +76,15 @@ class Contacts(Protocol):
         ...
 
     async def subscribe(
-        self, organisation_id: UUID, contact_ids: Sequence[UUID], list_ids: Sequence[UUID], now: datetime
+        self,
+        organisation_id: UUID,
+        contact_ids: Sequence[UUID],
+        list_ids: Sequence[UUID],
+        now: datetime,
+        *,
+        bring_back: bool = True,
     ) -> None:
-        """Put contacts on lists, also on those that they had left."""
+        """Put contacts on lists; with `bring_back` also on those that they had left or have not confirmed."""
         ...
 
     async def unsubscribe(

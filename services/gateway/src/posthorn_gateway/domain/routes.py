@@ -82,6 +82,7 @@ ROUTES: tuple[Route, ...] = (
     Route("/v1/suppressions*", Service.MAILER),
     Route("/v1/messages*", Service.MAILER),
     Route("/v1/inbound*", Service.MAILER),
+    Route("/v1/contacts/bulk", Service.CAMPAIGNS, methods=_POST, max_body_bytes=16 * ONE_MEBIBYTE),
     Route("/v1/contacts*", Service.CAMPAIGNS),
     Route("/v1/contact-attributes*", Service.CAMPAIGNS),
     Route("/v1/lists*", Service.CAMPAIGNS),

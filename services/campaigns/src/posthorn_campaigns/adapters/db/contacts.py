@@ -25,6 +25,32 @@ _COLUMNS = tuple(column.name for column in contacts.columns)
 _STATUS = _COLUMNS.index("status")
 
 
+# In one order, so that two that subscribe the same contacts do not wait for each other in a circle.
+_SUBSCRIBE = sa.text(
+    """
+    INSERT INTO subscriptions AS known (list_id, contact_id, organisation_id, status, changed_at)
+    SELECT list_id, contact_id, :organisation_id, 'subscribed', :now
+    FROM unnest(:list_ids) AS list_id CROSS JOIN unnest(:contact_ids) AS contact_id
+    ORDER BY list_id, contact_id
+    ON CONFLICT (list_id, contact_id) DO UPDATE SET status = EXCLUDED.status, changed_at = EXCLUDED.changed_at
+    WHERE known.status <> EXCLUDED.status AND :bring_back
+    RETURNING contact_id, list_id
+    """
+).bindparams(
+    sa.bindparam("organisation_id", type_=sa.Uuid),
+    sa.bindparam("list_ids", type_=sa.ARRAY(sa.Uuid)),
+    sa.bindparam("contact_ids", type_=sa.ARRAY(sa.Uuid)),
+    sa.bindparam("now", type_=sa.DateTime(timezone=True)),
+    sa.bindparam("bring_back", type_=sa.Boolean),
+)
+_CHANGEABLE = ("first_name", "last_name", "locale", "time_zone", "attributes", "updated_at")
+_SAVE = (
+    sa.update(contacts)
+    .where(contacts.c.organisation_id == sa.bindparam("of_organisation"), contacts.c.id == sa.bindparam("of_id"))
+    .values({name: sa.bindparam(f"new_{name}") for name in _CHANGEABLE})
+)
+
+
 class SqlContacts:
     """Stored contacts and their subscriptions."""
 
@@ -92,6 +118,36 @@ class SqlContacts:
                 raise ContactExists(await self._id_of(contact.organisation_id, contact.email)) from error
             raise
 
+    async def by_email(self, organisation_id: UUID, emails: Sequence[str]) -> dict[str, Contact]:
+        """Return those of the contacts that exist, by address, locked until the transaction ends."""
+        wanted = sa.any_(sa.literal(list(emails), sa.ARRAY(sa.Text)))
+        query = (
+            sa.select(contacts)
+            .where(contacts.c.organisation_id == organisation_id, contacts.c.email == wanted)
+            .order_by(contacts.c.email)
+            .with_for_update(key_share=True)
+        )
+        return {row.email: contact_of(row) for row in await self._connection.execute(query)}
+
+    async def add_many(self, new: Sequence[Contact]) -> set[UUID]:
+        """Store new contacts and return which were stored: not those whose address exists meanwhile."""
+        if not new:
+            return set()
+        rows = [{name: getattr(contact, name) for name in _COLUMNS} for contact in sorted(new, key=lambda c: c.email)]
+        statement = insert(contacts).on_conflict_do_nothing(index_elements=["organisation_id", "email"])
+        return set(await self._connection.scalars(statement.returning(contacts.c.id), rows))
+
+    async def save_many(self, changed: Sequence[Contact]) -> None:
+        """Store names, locale, time zone and attributes of contacts that are locked."""
+        if not changed:
+            return
+        rows = [
+            {"of_organisation": contact.organisation_id, "of_id": contact.id}
+            | {f"new_{name}": getattr(contact, name) for name in _CHANGEABLE}
+            for contact in changed
+        ]
+        await self._connection.execute(_SAVE, rows)
+
     async def delete(self, organisation_id: UUID, contact_id: UUID) -> None:
         """Delete a contact. Raises ContactNotFound."""
         deleted = await self._connection.execute(
@@ -148,31 +204,25 @@ class SqlContacts:
         return changed
 
     async def subscribe(
-        self, organisation_id: UUID, contact_ids: Sequence[UUID], list_ids: Sequence[UUID], now: datetime
+        self,
+        organisation_id: UUID,
+        contact_ids: Sequence[UUID],
+        list_ids: Sequence[UUID],
+        now: datetime,
+        *,
+        bring_back: bool = True,
     ) -> None:
-        """Put contacts on lists, also on those that they had left."""
+        """Put contacts on lists; with `bring_back` also on those that they had left or have not confirmed."""
         if not contact_ids or not list_ids:
             return
-        rows = [
-            {
-                "organisation_id": organisation_id,
-                "contact_id": contact_id,
-                "list_id": list_id,
-                "status": _SUBSCRIBED,
-                "changed_at": now,
-            }
-            for contact_id in contact_ids
-            for list_id in dict.fromkeys(list_ids)
-        ]
-        statement = insert(subscriptions).values(rows)
-        statement = statement.on_conflict_do_update(
-            index_elements=["list_id", "contact_id"],
-            set_={"status": statement.excluded.status, "changed_at": statement.excluded.changed_at},
-            where=subscriptions.c.status != statement.excluded.status,
-        )
-        stored = await self._connection.execute(
-            statement.returning(subscriptions.c.contact_id, subscriptions.c.list_id)
-        )
+        values = {
+            "organisation_id": organisation_id,
+            "contact_ids": list(contact_ids),
+            "list_ids": list(dict.fromkeys(list_ids)),
+            "now": now,
+            "bring_back": bring_back,
+        }
+        stored = await self._connection.execute(_SUBSCRIBE, values)
         changed = [
             {"organisation_id": organisation_id, "contact_id": row.contact_id, "list_id": row.list_id} for row in stored
         ]

@@ -208,7 +208,7 @@ async def note_changes(
             {**ids, "id": new_id(), "status": status, "method": method, "remote_address": remote_address}
             for ids in which
         ]
-        await connection.execute(sa.insert(subscription_changes).values(rows))
+        await connection.execute(sa.insert(subscription_changes), rows)
 
 
 def list_of(row: sa.Row[Any]) -> ContactList:

@@ -8,6 +8,7 @@ from posthorn_campaigns.bootstrap import Container
 from posthorn_campaigns.domain import errors
 from posthorn_campaigns.entrypoints.http.routes import (
     attributes,
+    bulk_contacts,
     campaign_actions,
     campaigns,
     contacts,
@@ -37,6 +38,7 @@ _STATUSES: dict[type[Exception], int] = {
 def build_app(container: Container | None, *, business_routes: bool = True) -> FastAPI:
     """Return the application; without a container it can only describe itself."""
     routers = (
+        bulk_contacts.router,
         contacts.router,
         attributes.router,
         lists.router,
