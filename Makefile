@@ -9,7 +9,8 @@ LOCAL := $(BIN)/posthorn-local
 SOURCES := $(wildcard libs/*/src services/*/src deploy/local/src)
 
 .PHONY: help bootstrap environment demo up down reset status logs test test-unit chaos test-servers-down check format schemas \
-	requirements requirements-check upgrade compose-up compose-down clean bench-send bench-storage bench-import bench-audience
+	requirements requirements-check upgrade compose-up compose-down clean bench-send bench-storage bench-import bench-audience \
+	bench-gateway
 
 help: ## Explain the targets.
 	@awk -F ':.*## ' '/^### / { print "\n" substr($$0, 5) } /^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' Makefile
@@ -94,6 +95,9 @@ bench-storage: bootstrap ## Measure what a campaign needs of PostgreSQL: planned
 
 bench-audience: bootstrap ## Measure finding, counting and streaming of a million contacts; ARGS="--contacts 100000".
 	@$(BIN)/python -m benchmarks.audience $(ARGS)
+
+bench-gateway: bootstrap ## Measure what the gateway costs per request, beside no proxy and beside nginx.
+	@$(BIN)/python -m benchmarks.gateway $(ARGS)
 
 ### Starting over
 clean: down test-servers-down ## Stop everything; delete .venv, .tools and caches, but not the stack's data.
