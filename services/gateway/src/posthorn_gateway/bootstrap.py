@@ -97,7 +97,9 @@ async def bootstrap(settings: Settings, clock: Clock | None = None) -> AsyncGene
         stack.push_async_callback(auth.close)
         signing_keys = HttpJwks(str(settings.jwks_url), http)
         verifier = AccessTokenVerifier(signing_keys, issuer=settings.token_issuer)
-        revocations = Revocations(RedisRevocationStore(client), AuthRevocations(auth), clock)
+        revocations = Revocations(
+            RedisRevocationStore(client), AuthRevocations(auth), clock, stale_seconds=settings.revocation_stale_seconds
+        )
         table = RoutingTable()
         yield Container(
             settings=settings,

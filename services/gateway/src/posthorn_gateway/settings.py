@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Network, IPv6Network
+from typing import Literal
 
 from pydantic import AnyHttpUrl, Field
 from pydantic_settings import SettingsConfigDict
@@ -27,7 +28,11 @@ class Settings(ServiceSettings):
         default=900.0, gt=0, le=86_400, description="Longest time in which a request's whole body has to arrive."
     )
     trusted_proxies: list[IPv4Network | IPv6Network] = Field(
-        default=[], description="Networks of proxies whose X-Forwarded-* is believed, as a JSON list."
+        default=[], description="Networks of proxies that are believed, as a JSON list."
+    )
+    proxy_header: Literal["x-forwarded", "forwarded"] = Field(
+        default="x-forwarded",
+        description="What those proxies write: X-Forwarded-For, -Proto and -Host, or Forwarded (RFC 7239).",
     )
     allowed_hosts: list[str] = Field(default=[], description="Host names served, as a JSON list; empty for any.")
     cors_origins: list[str] = Field(
@@ -61,6 +66,12 @@ class Settings(ServiceSettings):
     )
     revocation_poll_seconds: float = Field(
         default=3.0, ge=0.1, le=60, description="How often revoked sessions and API keys are read from Redis."
+    )
+    revocation_stale_seconds: float = Field(
+        default=60.0,
+        ge=0.1,
+        le=600,
+        description="After so long without an answer of auth nobody changes users, keys, relays, domains or limits.",
     )
     revocation_ask_seconds: float = Field(
         default=20.0, ge=0.1, le=60, description="How often auth itself is asked for them, should events not come."

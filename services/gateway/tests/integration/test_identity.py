@@ -291,3 +291,26 @@ async def test_neither_redis_nor_rabbitmq_is_needed_to_serve(start_gateway: Any,
     assert (await gateway.client.get("/health/ready")).status_code == 200
     metrics = (await gateway.client.get("/metrics")).text
     assert "posthorn_gateway_rate_limit_counted_alone_total" in metrics
+
+
+async def test_what_admins_change_waits_while_it_is_not_known_who_is_shut_out(
+    start_gateway: Any, issuer: TokenIssuer, auth: FakeAuth, services: Any
+) -> None:
+    gateway = await start_gateway(revocation_ask_seconds=0.1, revocation_stale_seconds=1.0)
+    who = issuer.bearer()
+    assert (await gateway.client.post("/v1/relays", json={}, headers=who)).status_code == 200
+    auth.is_away = True
+
+    async def refused() -> bool:
+        answer = await gateway.client.post("/v1/relays", json={}, headers=who)
+        return answer.status_code == 503 and answer.json()["code"] == "revocations_unknown"
+
+    await eventually(refused)
+    assert (await gateway.client.get("/v1/relays", headers=who)).status_code == 200, "reading goes on"
+    assert (await gateway.client.post("/v1/contacts", json={}, headers=who)).status_code == 200, "and so does work"
+    auth.is_away = False
+
+    async def allowed() -> bool:
+        return (await gateway.client.post("/v1/relays", json={}, headers=who)).status_code == 200
+
+    await eventually(allowed)

@@ -118,3 +118,16 @@ def test_a_memory_is_bounded_and_ends() -> None:
     assert [memory.get(key, now=5) for key in "abc"] == [1, None, 3], "what was used longest ago has gone"
     assert memory.get("a", now=10) is None
     assert len(memory) == 1
+
+
+async def test_what_is_known_grows_stale_while_auth_does_not_tell() -> None:
+    source, clock = FakeSource(), FakeClock()
+    revocations = Revocations(FakeStore(), source, clock, stale_seconds=60)
+    source.is_away = True
+    clock.advance(seconds=61)
+    await revocations.ask()
+    await revocations.sync()
+    assert revocations.are_stale(), "what other gateways know is as old"
+    source.is_away = False
+    await revocations.ask()
+    assert not revocations.are_stale()

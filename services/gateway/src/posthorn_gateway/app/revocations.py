@@ -32,16 +32,27 @@ class Revocations:
     Auth itself is asked now and then, so that what was revoked is known although RabbitMQ is away.
     """
 
-    def __init__(self, store: RevocationStore, source: RevocationSource, clock: Clock) -> None:
+    def __init__(
+        self, store: RevocationStore, source: RevocationSource, clock: Clock, *, stale_seconds: float = 60
+    ) -> None:
         self._store = store
         self._source = source
         self._clock = clock
+        self._stale_seconds = stale_seconds
+        self._asked_at = self._now()
         self._until: dict[UUID, float] = {}
         self._unsaved: dict[UUID, float] = {}
 
     def includes(self, id_: UUID | None) -> bool:
         """Tell whether the session or API key is over."""
         return id_ in self._until
+
+    def are_stale(self) -> bool:
+        """Tell whether auth has not told for so long that somebody may be shut out who is not known here.
+
+        Events alone are no proof: those of an auth that cannot reach RabbitMQ do not come.
+        """
+        return self._now() - self._asked_at > self._stale_seconds
 
     async def revoke(self, id_: UUID, at: datetime) -> None:
         """Refuse tokens of a session or API key from now on. Idempotent; the store may be away."""
@@ -61,7 +72,8 @@ class Revocations:
         for id_, at in revoked.items():
             if id_ not in self._until:
                 self._note(id_, at)
-        _ASKED.set(self._now())
+        self._asked_at = self._now()
+        _ASKED.set(self._asked_at)
 
     async def sync(self) -> None:
         """Give the store what it lacks, and learn what it knows. Never raises because the store is away."""

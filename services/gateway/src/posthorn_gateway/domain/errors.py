@@ -10,6 +10,7 @@ Refused
 ├── BodyTooLarge, BodyTooSlow
 ├── InvalidIdempotencyKey, IdempotencyKeyReused
 ├── RequestInProgress, OutcomeUnknown, AnswerNotKept   an Idempotency-Key that was sent before
+├── RevocationsUnknown            who has been shut out lately is not known
 ├── IdempotencyUnavailable        keys cannot be looked up now
 └── ServiceUnavailable            a service, or what the door itself needs, is away
     ├── ServiceLeftAlone          it has not answered lately: it was not asked
@@ -153,6 +154,15 @@ class IdempotencyUnavailable(Refused):
 
     def __init__(self) -> None:
         super().__init__("Idempotency keys cannot be looked up at the moment; nothing was done. Try again.")
+
+
+class RevocationsUnknown(Refused):
+    """Auth has not told for a while whose sessions and keys are over: nobody changes what admins change."""
+
+    code = "revocations_unknown"
+
+    def __init__(self) -> None:
+        super().__init__("It is not known at the moment whose access was revoked; this has to wait. Try again.")
 
 
 class ServiceUnavailable(Refused):

@@ -40,6 +40,7 @@ class Route:
     a file name extension such as `.csv`.
 
     `is_stream` marks an answer that has no end in sight (server-sent events), whose pauses are not limited.
+    `is_admin` marks what only admins change: that waits while it is not known whose access was revoked.
     """
 
     path: str
@@ -48,6 +49,7 @@ class Route:
     methods: frozenset[str] = ALL_METHODS
     max_body_bytes: int = ONE_MEBIBYTE
     is_stream: bool = False
+    is_admin: bool = False
 
 
 _POST = frozenset({"POST"})
@@ -63,12 +65,12 @@ ROUTES: tuple[Route, ...] = (
     Route("/v1/auth/invitations/accept", Service.AUTH, Entrance.SIGN_IN),
     Route("/account/{page}", Service.AUTH, Entrance.ANYBODY),
     Route("/v1/auth/*", Service.AUTH),
-    Route("/v1/organisation/transfer-ownership", Service.AUTH),
-    Route("/v1/organisation/identity-provider", Service.AUTH),
-    Route("/v1/invitations*", Service.AUTH),
-    Route("/v1/organisation", Service.AUTH),
-    Route("/v1/users*", Service.AUTH),
-    Route("/v1/api-keys*", Service.AUTH),
+    Route("/v1/organisation/transfer-ownership", Service.AUTH, is_admin=True),
+    Route("/v1/organisation/identity-provider", Service.AUTH, is_admin=True),
+    Route("/v1/invitations*", Service.AUTH, is_admin=True),
+    Route("/v1/organisation", Service.AUTH, is_admin=True),
+    Route("/v1/users*", Service.AUTH, is_admin=True),
+    Route("/v1/api-keys*", Service.AUTH, is_admin=True),
     Route("/v1/sessions*", Service.AUTH),
     Route("/.well-known/jwks.json", Service.AUTH, Entrance.ANYBODY),
     Route("/v1/campaigns/{id}/statistics*", Service.ANALYTICS),
@@ -76,10 +78,10 @@ ROUTES: tuple[Route, ...] = (
     Route("/v1/statistics*", Service.ANALYTICS),
     Route("/v1/campaigns/{id}/deliveries*", Service.MAILER),
     Route("/v1/campaigns/{id}/send", Service.MAILER),
-    Route("/v1/relays*", Service.MAILER),
-    Route("/v1/sending-limits", Service.MAILER),
-    Route("/v1/domains*", Service.MAILER),
-    Route("/v1/suppressions*", Service.MAILER),
+    Route("/v1/relays*", Service.MAILER, is_admin=True),
+    Route("/v1/sending-limits", Service.MAILER, is_admin=True),
+    Route("/v1/domains*", Service.MAILER, is_admin=True),
+    Route("/v1/suppressions*", Service.MAILER, is_admin=True),
     Route("/v1/messages*", Service.MAILER),
     Route("/v1/inbound*", Service.MAILER),
     Route("/v1/contacts/bulk", Service.CAMPAIGNS, methods=_POST, max_body_bytes=16 * ONE_MEBIBYTE),

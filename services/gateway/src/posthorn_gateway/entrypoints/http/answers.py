@@ -22,6 +22,7 @@ _STATUSES: dict[type[errors.Refused], int] = {
     errors.RequestInProgress: 409,
     errors.OutcomeUnknown: 409,
     errors.AnswerNotKept: 409,
+    errors.RevocationsUnknown: 503,
     errors.IdempotencyUnavailable: 503,
     errors.ServiceUnavailable: 503,
     errors.ServiceLeftAlone: 503,
@@ -29,7 +30,9 @@ _STATUSES: dict[type[errors.Refused], int] = {
     errors.InvalidAnswer: 502,
 }
 _RETRY_SECONDS = "2"
-_WORTH_A_RETRY = frozenset({errors.ServiceUnavailable, errors.RequestInProgress, errors.IdempotencyUnavailable})
+_WORTH_A_RETRY = frozenset(
+    {errors.RevocationsUnknown, errors.ServiceUnavailable, errors.RequestInProgress, errors.IdempotencyUnavailable}
+)
 _PAGES_NEED_NOTHING = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 
 

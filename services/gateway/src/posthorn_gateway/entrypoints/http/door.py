@@ -21,7 +21,8 @@ from posthorn_gateway.adapters.upstreams import Upstreams
 from posthorn_gateway.app.callers import Caller, Callers
 from posthorn_gateway.app.ports import RateLimiter
 from posthorn_gateway.app.repeating import Repeating
-from posthorn_gateway.domain.errors import MethodNotAllowed, NoSuchPage, NotAuthenticated, Refused
+from posthorn_gateway.app.revocations import Revocations
+from posthorn_gateway.domain.errors import MethodNotAllowed, NoSuchPage, NotAuthenticated, Refused, RevocationsUnknown
 from posthorn_gateway.domain.idempotency import checked_key, scope_of
 from posthorn_gateway.domain.routes import ALL_METHODS, Entrance, Route, RoutingTable
 from posthorn_gateway.domain.targets import checked_host, checked_path, checked_target
@@ -36,6 +37,7 @@ from posthorn_gateway.entrypoints.http.repeating import forward_once
 log = structlog.get_logger(__name__)
 
 _CLIENT_LEFT_STATUS = 499
+_READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _METRICS_PATH = "/metrics"
 OwnHeaders = list[tuple[bytes, bytes]]
 
@@ -52,6 +54,7 @@ class DoorParts:
     limits: Limits
     closing: asyncio.Event
     clients: ClientReader
+    revocations: Revocations
     allowed_hosts: frozenset[str]
     idle_seconds: float
     body_seconds: float
@@ -134,7 +137,7 @@ class Door:
         client = parts.clients.read(scope, host)
         counting = Counting(parts.limiter, parts.limits, client.address)
         try:
-            caller = await self._admit(route, headers, counting)
+            caller = await self._admit(route, scope["method"], headers, counting)
         finally:
             own_headers.extend(counting.headers())
         context = get_contextvars()
@@ -157,13 +160,17 @@ class Door:
         kept_under = scope_of(who.organisation_id, who.subject_id, target.partition("?")[0], key)
         await forward_once(parts.repeating, kept_under, parts.upstreams, request, body, send, own_headers)
 
-    async def _admit(self, route: Route, headers: list[tuple[bytes, bytes]], counting: Counting) -> Caller | None:
+    async def _admit(
+        self, route: Route, method: str, headers: list[tuple[bytes, bytes]], counting: Counting
+    ) -> Caller | None:
         """Return the caller, None where nobody needs to say who they are. Raises Refused."""
         if route.entrance is Entrance.BEARER:
             await counting.stranger()
             caller = await self._parts.callers.identify(_credential(headers), counting.sign_in)
             bind_contextvars(organisation_id=str(caller.principal.organisation_id))
             await counting.caller(caller.principal)
+            if route.is_admin and method not in _READING and self._parts.revocations.are_stale():
+                raise RevocationsUnknown
             return caller
         if route.entrance is Entrance.SIGN_IN:
             await counting.sign_in()

@@ -41,24 +41,26 @@ class Client:
 
 
 class ClientReader:
-    """Reads where a request comes from; X-Forwarded-* counts only when a trusted proxy sent it."""
+    """Reads where a request comes from; what a header tells counts only when a trusted proxy sent it.
 
-    def __init__(self, trusted: Iterable[IPv4Network | IPv6Network]) -> None:
+    Which header the proxies write must be known: the other one passes through them as the client made it up.
+    """
+
+    def __init__(self, trusted: Iterable[IPv4Network | IPv6Network], *, reads_forwarded: bool = False) -> None:
+        """`reads_forwarded`: the proxies write Forwarded (RFC 7239), not X-Forwarded-*."""
         self._trusted = tuple(trusted)
+        self._reads_forwarded = reads_forwarded
 
     def read(self, scope: Scope, host: str) -> Client:
         """Return the client of a request."""
         peer = scope["client"][0] if scope.get("client") else ""
         if not self._trusted or not self._is_trusted(peer):
             return Client(peer, scope["scheme"], host)
-        told: dict[bytes, str] = {
-            name: value.decode("latin-1") for name, value in scope["headers"] if name.startswith(b"x-forwarded-")
-        }
-        scheme = told.get(b"x-forwarded-proto", "").strip().lower()
+        told = _told_by_forwarded(scope) if self._reads_forwarded else _told_by_x_forwarded(scope)
         return Client(
-            self._nearest_stranger(told.get(b"x-forwarded-for", ""), peer),
-            scheme if scheme in {"http", "https"} else scope["scheme"],
-            told.get(b"x-forwarded-host", host).strip(),
+            self._nearest_stranger(told.chain, peer),
+            told.scheme if told.scheme in {"http", "https"} else scope["scheme"],
+            told.host or host,
         )
 
     def is_inside(self, scope: Scope) -> bool:
@@ -67,11 +69,11 @@ class ClientReader:
         through_proxy = any(name in _TOLD_BY_PROXIES for name, _value in scope["headers"])
         return peer is not None and peer.is_private and not through_proxy
 
-    def _nearest_stranger(self, chain: str, peer: str) -> str:
+    def _nearest_stranger(self, chain: list[str], peer: str) -> str:
         """Return the last address of the chain that is not a proxy of ours: what stands before it may be made up."""
         address = peer
-        for item in reversed(chain.split(",")):
-            parsed = _parsed(item.strip())
+        for item in reversed(chain):
+            parsed = _parsed(item)
             if parsed is None:
                 break
             address = str(parsed)
@@ -82,6 +84,45 @@ class ClientReader:
     def _is_trusted(self, address: str) -> bool:
         parsed = _parsed(address)
         return parsed is not None and any(parsed in network for network in self._trusted)
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What proxies tell: the addresses that a request came through, the farthest first, and how it began."""
+
+    chain: list[str]
+    scheme: str
+    host: str
+
+
+def _values(scope: Scope, name: bytes) -> str:
+    return ",".join(value.decode("latin-1") for found, value in scope["headers"] if found == name)
+
+
+def _told_by_x_forwarded(scope: Scope) -> _Told:
+    return _Told(
+        [item.strip() for item in _values(scope, b"x-forwarded-for").split(",")],
+        _values(scope, b"x-forwarded-proto").strip().lower(),
+        _values(scope, b"x-forwarded-host").strip(),
+    )
+
+
+def _told_by_forwarded(scope: Scope) -> _Told:
+    """Read RFC 7239. Scheme and host are those that the nearest proxy tells."""
+    elements = [
+        {name.strip().lower(): value.strip().strip('"') for name, _, value in (pair.partition("=") for pair in pairs)}
+        for pairs in (element.split(";") for element in _values(scope, b"forwarded").split(","))
+    ]
+    nearest = elements[-1]
+    chain = [_node(element.get("for", "")) for element in elements]
+    return _Told(chain, nearest.get("proto", "").lower(), nearest.get("host", ""))
+
+
+def _node(text: str) -> str:
+    """Return the address of `192.0.2.1:80`, `[2001:db8::1]:80` or `192.0.2.1`; names and `unknown` are no address."""
+    if text.startswith("["):
+        return text[1:].partition("]")[0]
+    return text.partition(":")[0]
 
 
 def _parsed(text: str) -> IPv4Address | IPv6Address | None:
