@@ -18,6 +18,7 @@ from posthorn_campaigns.adapters.jobs import QueueExportBell, QueueImportBell
 from posthorn_campaigns.adapters.mailer_client import HttpMailer
 from posthorn_campaigns.adapters.redis_subscribe_throttle import RedisSubscribeThrottle
 from posthorn_campaigns.adapters.templates import ConfinedTemplateEngine
+from posthorn_campaigns.app.choosing_preferences import ChoosingPreferences
 from posthorn_campaigns.app.declaring_attributes import DeclaringAttributes
 from posthorn_campaigns.app.exporting import Exporting
 from posthorn_campaigns.app.following_sends import FollowingSends
@@ -82,6 +83,7 @@ class Container:
     following_sends: FollowingSends
     unsubscribing: Unsubscribing
     subscribing: Subscribing
+    choosing_preferences: ChoosingPreferences
     serving_content: ServingContent
 
 
@@ -196,6 +198,9 @@ def _container(settings: Settings, opened: _Resources, service_tokens: ServiceTo
             public_base=public_base,
         ),
         following_sends=FollowingSends(new_unit_of_work=new_unit_of_work, clock=clock),
+        choosing_preferences=ChoosingPreferences(
+            new_unit_of_work=new_unit_of_work, clock=clock, link_secret=secret_bytes(settings.link_secret)
+        ),
         subscribing=Subscribing(
             new_unit_of_work=new_unit_of_work,
             mailer=HttpMailer(opened.mailer),

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
 from uuid import UUID
 
-from posthorn_campaigns.domain.audience import ContactList
+from posthorn_campaigns.domain.audience import Contact, ContactList
 from posthorn_campaigns.domain.opt_in import Confirmation, SubscriptionChange
 from posthorn_campaigns.domain.rules import SubscriptionStatus
+
+
+@dataclass(frozen=True, slots=True)
+class OfferedList:
+    """A list that a recipient can choose, and what the recipient is to it."""
+
+    id: UUID
+    name: str
+    description: str
+    status: SubscriptionStatus | None
 
 
 class Subscriptions(Protocol):
@@ -20,6 +31,14 @@ class Subscriptions(Protocol):
 
     async def contact_of(self, organisation_id: UUID, email: str, first_name: str) -> UUID:
         """Return the contact with this address, locked; a new one if there is none."""
+        ...
+
+    async def recipient(self, contact_id: UUID) -> Contact | None:
+        """Return a contact, whatever its organisation, locked; None if it is gone."""
+        ...
+
+    async def offered(self, contact: Contact) -> list[OfferedList]:
+        """Return the lists that are public or that the contact has to do with, by name; a hundred at most."""
         ...
 
     async def status(self, list_id: UUID, contact_id: UUID) -> SubscriptionStatus | None:

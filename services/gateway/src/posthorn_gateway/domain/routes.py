@@ -99,6 +99,7 @@ ROUTES: tuple[Route, ...] = (
     Route("/t/o/{token}", Service.ANALYTICS, Entrance.RECIPIENT),
     Route("/t/c/{token}/{number}", Service.ANALYTICS, Entrance.RECIPIENT),
     Route("/u/{token}", Service.CAMPAIGNS, Entrance.RECIPIENT),
+    Route("/preferences/{token}", Service.CAMPAIGNS, Entrance.RECIPIENT),
     Route("/s/{list_id}", Service.CAMPAIGNS, Entrance.RECIPIENT),
     Route("/confirm/{token}", Service.CAMPAIGNS, Entrance.RECIPIENT),
 )

@@ -17,7 +17,8 @@ from posthorn_campaigns.adapters.db.tables import (
     subscription_changes,
     subscriptions,
 )
-from posthorn_campaigns.domain.audience import ContactList, ContactStatus
+from posthorn_campaigns.app.ports_opt_in import OfferedList
+from posthorn_campaigns.domain.audience import Contact, ContactList, ContactStatus
 from posthorn_campaigns.domain.errors import ListNotFound
 from posthorn_campaigns.domain.opt_in import (
     MAIL_AGAIN_AFTER,
@@ -32,6 +33,7 @@ from posthorn_common.clock import new_id
 _NOW = sa.func.clock_timestamp()
 _CONFIRMATION = [confirmations.c[name] for name in Confirmation.__dataclass_fields__]
 _DAY = timedelta(days=1)
+_OFFERED = 100
 
 
 class SqlSubscriptions:
@@ -71,6 +73,33 @@ class SqlSubscriptions:
         )
         contact_id: UUID = (await self._connection.execute(statement.returning(contacts.c.id))).scalar_one()
         return contact_id
+
+    async def recipient(self, contact_id: UUID) -> Contact | None:
+        """Return a contact, whatever its organisation, locked; None if it is gone."""
+        query = sa.select(contacts).where(contacts.c.id == contact_id).with_for_update(key_share=True)
+        row = (await self._connection.execute(query)).one_or_none()
+        if row is None:
+            return None
+        values: dict[str, Any] = dict(row._mapping)  # noqa: SLF001  SQLAlchemy's name for it
+        return Contact(**{**values, "status": ContactStatus(values["status"])})
+
+    async def offered(self, contact: Contact) -> list[OfferedList]:
+        """Return the lists that are public or that the contact has to do with, by name; a hundred at most."""
+        is_theirs = sa.and_(subscriptions.c.list_id == lists.c.id, subscriptions.c.contact_id == contact.id)
+        query = (
+            sa.select(lists.c.id, lists.c.name, lists.c.description, subscriptions.c.status)
+            .select_from(lists.outerjoin(subscriptions, is_theirs))
+            .where(
+                lists.c.organisation_id == contact.organisation_id,
+                sa.or_(lists.c.is_public, subscriptions.c.status.is_not(None)),
+            )
+            .order_by(lists.c.name, lists.c.id)
+            .limit(_OFFERED)
+        )
+        return [
+            OfferedList(row.id, row.name, row.description, SubscriptionStatus(row.status) if row.status else None)
+            for row in await self._connection.execute(query)
+        ]
 
     async def status(self, list_id: UUID, contact_id: UUID) -> SubscriptionStatus | None:
         """Return what the contact is to the list; None if nothing."""

@@ -17,6 +17,7 @@ from posthorn_campaigns.entrypoints.http.routes import (
     imports,
     internal,
     lists,
+    preferences,
     segments,
     subscribe,
     templates,
@@ -51,6 +52,7 @@ def build_app(container: Container | None, *, business_routes: bool = True) -> F
         campaign_actions.router,
         unsubscribe.router,
         subscribe.router,
+        preferences.router,
         internal.router,
     )
     return create_app(

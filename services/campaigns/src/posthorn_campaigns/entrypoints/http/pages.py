@@ -8,16 +8,30 @@ from html import escape
 
 from fastapi.responses import HTMLResponse
 
+from posthorn_campaigns.app.choosing_preferences import Preferences
+from posthorn_campaigns.app.ports_opt_in import OfferedList
+from posthorn_campaigns.domain.rules import SubscriptionStatus
+
 _STYLE = (
     "body{margin:0;padding:0 1rem;background:#f4efe6;color:#2b2a28;font:1.0625rem/1.5 system-ui,sans-serif}"
     "main{max-width:30rem;margin:12vh auto;padding:2rem 1.5rem;background:#fff;border-radius:.5rem}"
     "h1{margin:0 0 1rem;font-size:1.5rem;line-height:1.25}"
     "button{width:100%;padding:.875rem 1rem;border:0;border-radius:.375rem;background:#8c2f1b;color:#fff;font:inherit;"
     "cursor:pointer}button.quiet{background:#e8e1d4;color:#2b2a28}"
-    "label{display:block;margin:0 0 .25rem}input:not([type=hidden]){box-sizing:border-box;width:100%;margin:0 0 1rem;"
-    "padding:.75rem;border:1px solid #6b665e;border-radius:.375rem;font:inherit}"
-    "button:focus-visible,input:focus-visible{outline:3px solid #1b5e8c;outline-offset:2px}"
+    "form+form{margin-top:1rem}fieldset{margin:0 0 1rem;padding:0;border:0}legend{padding:0;font-weight:600}"
+    ".choice{display:flex;gap:.75rem;align-items:flex-start;padding:.625rem 0}.choice input{flex:none;width:1.25rem;"
+    "height:1.25rem;margin:.125rem 0 0}small{display:block;color:#6b665e}a{color:#8c2f1b}"
+    "label{display:block;margin:0 0 .25rem}"
+    "input:not([type=hidden],[type=checkbox]),select{box-sizing:border-box;width:100%;margin:0 0 1rem;padding:.75rem;"
+    "border:1px solid #6b665e;border-radius:.375rem;background:#fff;color:inherit;font:inherit}"
+    "button:focus-visible,input:focus-visible,select:focus-visible,a:focus-visible{outline:3px solid #1b5e8c;"
+    "outline-offset:2px}"
 )
+_LANGUAGES = {
+    "cs": "Čeština", "da": "Dansk", "de": "Deutsch", "en": "English", "es": "Español", "fr": "Français",
+    "it": "Italiano", "ja": "日本語", "nl": "Nederlands", "pl": "Polski", "pt": "Português", "sv": "Svenska",
+    "tr": "Türkçe", "uk": "Українська", "zh": "中文",
+}  # fmt: skip
 _STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 _HEADERS = {
     "Content-Security-Policy": (
@@ -31,12 +45,47 @@ _HEADERS = {
 }
 
 
-def ask_to_unsubscribe() -> HTMLResponse:
+def ask_to_unsubscribe(token: str) -> HTMLResponse:
     """Return the page with the button. Looking at it changes nothing: mail scanners do."""
     return _page(
         "Unsubscribe",
-        "<p>Press the button, and we will not send you any more mail.</p>" + _form("unsubscribe", "Unsubscribe"),
+        "<p>Press the button, and we will not send you any more mail.</p>"
+        + _form("unsubscribe", "Unsubscribe")
+        + f'<p><a href="../preferences/{escape(token)}">Choose what you get instead</a></p>',
     )
+
+
+def preferences(found: Preferences, *, is_saved: bool = False) -> HTMLResponse:
+    """Return the page where a recipient chooses lists and language."""
+    told = '<p role="status"><strong>Saved.</strong></p>' if is_saved else ""
+    if not found.wants_mail:
+        told += "<p>You get no mail from us. To get some again, choose below and save.</p>"
+    choices = "".join(_choice(offered, is_on=found.wants_mail) for offered in found.lists)
+    languages = "".join(
+        f'<option value="{escape(tag)}"{" selected" if tag == (found.locale or "") else ""}>{escape(name)}</option>'
+        for tag, name in _languages(found.locale).items()
+    )
+    return _page(
+        "What you get from us",
+        f'{told}<form method="post"><fieldset><legend>Lists</legend>{choices or "<p>There is nothing to choose.</p>"}'
+        f'</fieldset><label for="locale">Language</label><select id="locale" name="locale">{languages}</select>'
+        '<button name="action" value="save">Save</button></form>'
+        + _form("unsubscribe", "Send me nothing", css_class="quiet"),
+    )
+
+
+def _choice(offered: OfferedList, *, is_on: bool) -> str:
+    checked = " checked" if is_on and offered.status is SubscriptionStatus.SUBSCRIBED else ""
+    about = f"<small>{escape(offered.description)}</small>" if offered.description else ""
+    return (
+        f'<label class="choice"><input type="checkbox" name="list" value="{offered.id}"{checked}>'
+        f"<span>{escape(offered.name)}{about}</span></label>"
+    )
+
+
+def _languages(present: str | None) -> dict[str, str]:
+    known = {"": "As it comes", **_LANGUAGES}
+    return known if present is None or present in known else {**known, present: present}
 
 
 def unsubscribed() -> HTMLResponse:

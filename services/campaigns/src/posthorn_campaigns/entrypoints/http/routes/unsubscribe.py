@@ -31,7 +31,7 @@ async def show_unsubscribe_page(token: str, services: Services) -> HTMLResponse:
         services.unsubscribing.check(token)
     except InvalidRecipientToken:
         return pages.invalid_link(404)
-    return pages.ask_to_unsubscribe()
+    return pages.ask_to_unsubscribe(token)
 
 
 @router.post(
