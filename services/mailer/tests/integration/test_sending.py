@@ -103,6 +103,49 @@ async def test_a_dead_address_bounces_is_suppressed_and_not_mailed_by_the_next_c
     assert smtp_server.messages_to("reader.1@example.com") == []
 
 
+async def _suppress(office: Office, email: str, *, days: int | None = None) -> None:
+    await office.execute(
+        "INSERT INTO suppressions (organisation_id, email, reason, source, created_at, expires_at)"
+        " VALUES (:organisation, :email, 'manual', 'api', now(), now() + make_interval(days => CAST(:days AS int)))",
+        organisation=office.organisation_id,
+        email=email,
+        days=days,
+    )
+
+
+async def test_a_whole_domain_is_suppressed_and_nobody_any_more_when_that_has_expired(
+    office: Office, smtp_server: Any
+) -> None:
+    audience = members(3)
+    campaign_id = await office.plan(audience, port=smtp_server.port)
+    await _suppress(office, "@example.com", days=-1)
+    await _suppress(office, "@example.org")
+    await _suppress(office, "@ample.com")
+    await _suppress(office, "reader.0@example.com", days=1)
+    await office.send_all()
+    assert await office.counts(campaign_id) == {"sent": 2, "suppressed": 1}
+    await _suppress(office, "@other.example")
+    await office.execute("UPDATE suppressions SET expires_at = NULL WHERE email = '@example.com'")
+    second = office.add_campaign(audience)
+    await office.start(second)
+    await office.container.planning.plan_send(second)
+    await office.send_all()
+    assert await office.counts(second) == {"suppressed": 3}
+
+
+async def test_a_bounce_outlasts_a_suppression_that_expires(office: Office, smtp_server: Any) -> None:
+    audience = members(1)
+    smtp_server.reply_to("reader.0@example.com", "550 5.1.1 no such user")
+    campaign_id = await office.plan(audience, port=smtp_server.port)
+    await _suppress(office, "reader.0@example.com", days=-1)
+    await office.send_all()
+    assert await office.counts(campaign_id) == {"bounced": 1}
+    found = await office.container.suppressing.get(office.organisation_id, "reader.0@example.com")
+    assert (found.reason, found.expires_at) == ("hard_bounce", None)
+    (told,) = await office.events(ContactSuppressed)
+    assert told.data.reason == "hard_bounce"
+
+
 async def test_who_is_suppressed_after_planning_is_not_mailed(office: Office, smtp_server: Any) -> None:
     audience = members(4)
     campaign_id = await office.plan(audience, port=smtp_server.port)

@@ -320,3 +320,76 @@ async def test_the_consumer_hears_of_contacts(container: Container, organisation
         stop.set()
         await consuming
     assert len(await _rows(container, tables.suppressed_contacts, organisation_id)) == 1
+
+
+async def test_rows_in_bulk_are_judged_one_by_one(client: httpx.AsyncClient, headers: dict[str, str]) -> None:
+    await _add(client, headers, "known@example.com")
+    soon = (datetime.now(UTC) + timedelta(days=1)).isoformat()
+    items = [
+        {"email": "Ada@Example.com"},
+        {"email": "known@example.com"},
+        {"email": "nobody"},
+        {"email": "@Spam.Example", "reason": "manual", "expires_at": soon},
+        {"email": "@", "reason": "manual"},
+        {"email": "eve@example.com", "reason": "complaint", "expires_at": soon},
+        {"email": "ada@example.com", "reason": "hard_bounce"},
+    ]
+    answer = await client.post("/v1/suppressions/bulk", json={"items": items}, headers=headers)
+    assert answer.status_code == 200, answer.text
+    document = answer.json()
+    assert [(row["email"], row["result"], row["code"]) for row in document["results"]] == [
+        ("ada@example.com", "added", None),
+        ("known@example.com", "already_suppressed", None),
+        ("nobody", "refused", "invalid_email"),
+        ("@spam.example", "added", None),
+        ("@", "refused", "invalid_email"),
+        ("eve@example.com", "refused", "hard_reason_expires"),
+        ("ada@example.com", "already_suppressed", None),
+    ]
+    assert (document["added"], document["already_suppressed"], document["refused"]) == (2, 2, 3)
+    found = (await client.get("/v1/suppressions/ada%40example.com", headers=headers)).json()
+    assert found["reason"] == "hard_bounce"
+    assert await _emails(client, headers) == ["@spam.example", "ada@example.com", "known@example.com"]
+    assert (await client.delete("/v1/suppressions/%40spam.example", headers=headers)).status_code == 204
+    report = (await client.get("/v1/suppressions.csv", headers=headers)).text
+    assert "@spam.example" not in report
+
+
+async def _let_expire(container: Container, organisation_id: UUID) -> None:
+    async with container.engine.begin() as connection:
+        past = sa.text(
+            "UPDATE suppressions SET expires_at = now() - interval '1 s' "
+            "WHERE expires_at IS NOT NULL AND organisation_id = :id"
+        )
+        await connection.execute(past, {"id": organisation_id})
+
+
+async def test_what_has_expired_is_none_and_the_later_end_counts(
+    client: httpx.AsyncClient, container: Container, headers: dict[str, str], organisation_id: UUID
+) -> None:
+    day, week = ((datetime.now(UTC) + timedelta(days=days)).isoformat() for days in (1, 7))
+    for email, ends in (("a@example.com", (week, day)), ("b@example.com", (day, None)), ("c@example.com", (day,))):
+        for end in ends:
+            await _add(client, headers, email, expires_at=end)
+    await _add(client, headers, "d@example.com", expires_at=day)
+    await _add(client, headers, "d@example.com", reason="hard_bounce")
+
+    async def end(email: str) -> Any:
+        return (await client.get(f"/v1/suppressions/{quote(email)}", headers=headers)).json()["expires_at"]
+
+    assert (await end("a@example.com"))[:10] == week[:10]
+    assert [await end(email) for email in ("b@example.com", "d@example.com")] == [None, None]
+    await _let_expire(container, organisation_id)
+    assert await _emails(client, headers) == ["b@example.com", "d@example.com"]
+    assert (await client.get("/v1/suppressions/c%40example.com", headers=headers)).status_code == 404
+    assert await _add(client, headers, "c@example.com", expires_at=day) == {"added": 1, "already_suppressed": 0}
+    await container.suppressing.purge_expired()
+    async with container.engine.connect() as connection:
+        query = sa.select(tables.suppressions.c.email).where(tables.suppressions.c.organisation_id == organisation_id)
+        assert sorted(await connection.scalars(query)) == ["b@example.com", "c@example.com", "d@example.com"]
+    answer = await client.post(
+        "/v1/suppressions",
+        json={"emails": ["e@example.com"], "reason": "complaint", "expires_at": day},
+        headers=headers,
+    )
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")

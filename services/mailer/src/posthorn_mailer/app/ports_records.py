@@ -62,8 +62,15 @@ class SuppressionFilter:
 class Suppressions(Protocol):
     """Stored suppressions: who is not mailed, by address and by contact."""
 
-    async def add(self, suppressions: Sequence[Suppression]) -> int:
-        """Store them; an address that is suppressed already keeps the stronger reason. Return how many are new."""
+    async def add(self, suppressions: Sequence[Suppression]) -> frozenset[str]:
+        """Store those of one organisation; an address that is there keeps the stronger reason and the later end.
+
+        Return the addresses that are new.
+        """
+        ...
+
+    async def purge_expired(self) -> int:
+        """Drop what has expired; return how many."""
         ...
 
     async def get(self, organisation_id: UUID, email: str) -> Suppression:

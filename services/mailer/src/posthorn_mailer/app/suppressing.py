@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from posthorn_common.clock import Clock
@@ -13,6 +15,15 @@ from posthorn_mailer.domain.suppressions import Suppression, SuppressionReason
 _EXPORT_ROWS = 1000
 
 
+@dataclass(frozen=True, slots=True)
+class NewSuppression:
+    """Whom not to mail, why, and until when; see Suppression."""
+
+    email: str
+    reason: SuppressionReason
+    expires_at: datetime | None = None
+
+
 class Suppressing:
     """The use cases of suppressions."""
 
@@ -20,17 +31,25 @@ class Suppressing:
         self._new_unit_of_work = new_unit_of_work
         self._clock = clock
 
-    async def add(
-        self, organisation_id: UUID, emails: Iterable[str], reason: SuppressionReason, source: str
-    ) -> tuple[int, int]:
-        """Suppress normalised addresses; return how many are new, and how many were suppressed before."""
-        unique = sorted(set(emails))
+    async def add(self, organisation_id: UUID, wanted: Iterable[NewSuppression], source: str) -> frozenset[str]:
+        """Suppress normalised addresses or domains; return those that were not suppressed before.
+
+        Of one that comes again the last counts.
+        """
         now = self._clock.now()
+        unique = {item.email: item for item in wanted}
         async with self._new_unit_of_work() as uow:
-            new = await uow.suppressions.add(
-                [Suppression(organisation_id, email, reason, None, source, now) for email in unique]
+            return await uow.suppressions.add(
+                [
+                    Suppression(organisation_id, item.email, item.reason, None, source, now, item.expires_at)
+                    for item in unique.values()
+                ]
             )
-        return new, len(unique) - new
+
+    async def purge_expired(self) -> None:
+        """Drop suppressions that have expired."""
+        async with self._new_unit_of_work() as uow:
+            await uow.suppressions.purge_expired()
 
     async def get(self, organisation_id: UUID, email: str) -> Suppression:
         """Return the suppression of an address. Raises SuppressionNotFound."""

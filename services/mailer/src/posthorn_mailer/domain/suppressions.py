@@ -7,6 +7,8 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
+from posthorn_common.addresses import normalise_address
+
 
 class SuppressionReason(StrEnum):
     """Why an address is suppressed, strongest first: a stronger reason replaces a weaker one."""
@@ -17,13 +19,27 @@ class SuppressionReason(StrEnum):
     """The address does not exist, or does not any more."""
     MANUAL = "manual"
     """Somebody of the organisation said so."""
+    IMPORT = "import"
+    """It was on a list that came from elsewhere."""
     UNSUBSCRIBE = "unsubscribe"
     """The recipient does not want campaigns. Single messages, such as a password reset, still go out."""
 
 
+HARD = frozenset({SuppressionReason.COMPLAINT, SuppressionReason.HARD_BOUNCE})
+"""What does not pass with time. It is also what keeps single messages back."""
+
+
+def normalise_suppressed(text: str) -> str:
+    """Return an address, or `@` and a domain, as it is stored. Raises ValueError for what is neither."""
+    text = text.strip()
+    if text.startswith("@"):
+        return normalise_address(f"x{text}")[1:]
+    return normalise_address(text)
+
+
 @dataclass(frozen=True, slots=True)
 class Suppression:
-    """An address that the organisation does not mail."""
+    """An address that the organisation does not mail; `@` and a domain stand for everybody there."""
 
     organisation_id: UUID
     email: str
@@ -31,3 +47,5 @@ class Suppression:
     contact_id: UUID | None
     source: str
     created_at: datetime
+    expires_at: datetime | None = None
+    """When the address may be mailed again; None: never by itself."""

@@ -19,6 +19,7 @@ from posthorn_mailer.settings import Settings
 
 ROLES = ("api", "consumer", "worker", "relay", "scheduler")
 
+_PURGE_SECONDS = 3600.0
 _LEARN_SECONDS = 1.0
 
 
@@ -81,6 +82,7 @@ async def _schedule(container: Container, stop: asyncio.Event) -> None:
     await asyncio.gather(
         run_every(container.settings.reconcile_seconds, reconcile, stop=stop, name="reconcile_sends"),
         run_every(container.settings.retain_seconds, retain, stop=stop, name="retain_deliveries"),
+        run_every(_PURGE_SECONDS, container.suppressing.purge_expired, stop=stop, name="purge_suppressions"),
         run_inbox_purge(container.engine, stop),
         run_message_reconciler(container, stop),
     )

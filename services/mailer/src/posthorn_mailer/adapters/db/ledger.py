@@ -65,7 +65,9 @@ WITH answered AS (
                    CASE WHEN stop THEN clock_timestamp() END
             FROM (SELECT d.email = ''
                 OR EXISTS (SELECT FROM suppressions x
-                           WHERE x.organisation_id = d.organisation_id AND x.email = d.email)
+                           WHERE x.organisation_id = d.organisation_id
+                             AND x.email IN (d.email, '@' || split_part(d.email, '@', 2))
+                             AND (x.expires_at IS NULL OR x.expires_at > now()))
                 OR EXISTS (SELECT FROM suppressed_contacts x
                            WHERE x.organisation_id = d.organisation_id AND x.contact_id = d.contact_id)) q(stop)
         ),
@@ -93,7 +95,10 @@ SELECT (SELECT coalesce(array_agg(attempt_id), '{}') FROM closed) AS closed,
 _SUPPRESS = """
 INSERT INTO suppressions (organisation_id, email, reason, contact_id, source, created_at)
 VALUES ($1, $2, 'hard_bounce', $3, 'delivery', now())
-ON CONFLICT (organisation_id, email) DO NOTHING
+ON CONFLICT (organisation_id, email) DO UPDATE SET
+    reason = EXCLUDED.reason, source = EXCLUDED.source, created_at = EXCLUDED.created_at, expires_at = NULL,
+    contact_id = coalesce(EXCLUDED.contact_id, suppressions.contact_id)
+    WHERE suppressions.expires_at IS NOT NULL
 """
 
 

@@ -24,7 +24,7 @@ from posthorn_mailer.adapters.db.tables import (
 )
 from posthorn_mailer.app.ports_records import SuppressionFilter
 from posthorn_mailer.domain.errors import SuppressionNotFound
-from posthorn_mailer.domain.suppressions import Suppression, SuppressionReason
+from posthorn_mailer.domain.suppressions import HARD, Suppression, SuppressionReason
 
 _STRENGTH = list(SuppressionReason)
 _FINISHED = ("sent", "bounced", "failed", "suppressed", "ambiguous")
@@ -37,10 +37,14 @@ class SqlSuppressions:
         self._connection = connection
         self._hash_key = hash_key
 
-    async def add(self, new: Sequence[Suppression]) -> int:
-        """Store suppressions; an address that is there keeps the stronger reason. Return how many are new."""
+    async def add(self, new: Sequence[Suppression]) -> frozenset[str]:
+        """Store suppressions; an address that is there keeps the stronger reason and the later end.
+
+        Return the addresses that are new.
+        """
         if not new:
-            return 0
+            return frozenset()
+        await self._drop_expired(new[0].organisation_id, [item.email for item in new])
         # In one order, so that two such transactions cannot wait for one another.
         values = [
             {
@@ -50,26 +54,45 @@ class SqlSuppressions:
                 "contact_id": item.contact_id,
                 "source": item.source,
                 "created_at": item.created_at,
+                "expires_at": None if item.reason in HARD else item.expires_at,
             }
             for item in sorted(new, key=lambda item: (item.organisation_id, item.email))
         ]
         statement = insert(suppressions)
         excluded = statement.excluded
+        is_stronger = _strength(excluded.reason) < _strength(suppressions.c.reason)
+        never = sa.cast(sa.literal("infinity"), sa.DateTime(timezone=True))
+        ends, ended = (sa.func.coalesce(column, never) for column in (excluded.expires_at, suppressions.c.expires_at))
         change: Any = statement.on_conflict_do_update(
             index_elements=["organisation_id", "email"],
             set_={
-                "reason": excluded.reason,
-                "source": excluded.source,
+                "reason": sa.case((is_stronger, excluded.reason), else_=suppressions.c.reason),
+                "source": sa.case((is_stronger, excluded.source), else_=suppressions.c.source),
                 "contact_id": sa.func.coalesce(excluded.contact_id, suppressions.c.contact_id),
+                "expires_at": sa.func.nullif(sa.func.greatest(ends, ended), never),
             },
-            where=_strength(excluded.reason) < _strength(suppressions.c.reason),
-        ).returning(sa.literal_column("xmax = 0").label("is_new"))
-        return sum(row.is_new for row in await self._connection.execute(change, values))
+            where=sa.or_(is_stronger, ends > ended),
+        ).returning(suppressions.c.email, sa.literal_column("xmax = 0").label("is_new"))
+        return frozenset(row.email for row in await self._connection.execute(change, values) if row.is_new)
+
+    async def purge_expired(self) -> int:
+        """Drop what has expired; return how many."""
+        gone = sa.delete(suppressions).where(suppressions.c.expires_at <= sa.func.now())
+        return (await self._connection.execute(gone)).rowcount
+
+    async def _drop_expired(self, organisation_id: UUID, emails: Sequence[str]) -> None:
+        await self._connection.execute(
+            sa.delete(suppressions).where(
+                suppressions.c.organisation_id == organisation_id,
+                suppressions.c.email.in_(emails),
+                suppressions.c.expires_at <= sa.func.now(),
+            )
+        )
 
     async def get(self, organisation_id: UUID, email: str) -> Suppression:
         """Return the suppression of an address. Raises SuppressionNotFound."""
         query = sa.select(suppressions).where(
-            suppressions.c.organisation_id == organisation_id, suppressions.c.email == email
+            suppressions.c.organisation_id == organisation_id, suppressions.c.email == email, _is_alive()
         )
         row = (await self._connection.execute(query)).mappings().one_or_none()
         if row is None:
@@ -79,7 +102,7 @@ class SqlSuppressions:
     async def remove(self, organisation_id: UUID, email: str) -> None:
         """Let the address be mailed again. Raises SuppressionNotFound."""
         change = sa.delete(suppressions).where(
-            suppressions.c.organisation_id == organisation_id, suppressions.c.email == email
+            suppressions.c.organisation_id == organisation_id, suppressions.c.email == email, _is_alive()
         )
         if (await self._connection.execute(change)).rowcount == 0:
             raise SuppressionNotFound
@@ -90,7 +113,7 @@ class SqlSuppressions:
         """Return suppressions by address, after `after`."""
         # Compared by bytes, whatever the database's language: a cursor must not skip anybody.
         email = sa.collate(suppressions.c.email, "C")
-        query = sa.select(suppressions).where(suppressions.c.organisation_id == organisation_id)
+        query = sa.select(suppressions).where(suppressions.c.organisation_id == organisation_id, _is_alive())
         if wanted.search:
             query = query.where(suppressions.c.email.contains(wanted.search.lower(), autoescape=True))
         if wanted.reason is not None:
@@ -162,13 +185,20 @@ class SqlSuppressions:
         by_hash = {self._hash(organisation_id, email): email for email in emails}
         gone = sa.delete(erased_suppressions).where(of_organisation, erased_suppressions.c.email_hash.in_(by_hash))
         rows = (await self._connection.execute(gone.returning(erased_suppressions))).all()
-        return await self.add(
-            [
-                Suppression(
-                    organisation_id, by_hash[row.email_hash], SuppressionReason(row.reason), None, "erased contact", at
-                )
-                for row in rows
-            ]
+        return len(
+            await self.add(
+                [
+                    Suppression(
+                        organisation_id,
+                        by_hash[row.email_hash],
+                        SuppressionReason(row.reason),
+                        None,
+                        "erased contact",
+                        at,
+                    )
+                    for row in rows
+                ]
+            )
         )
 
     async def _addresses(self, organisation_id: UUID, contact_id: UUID) -> list[str]:
@@ -198,6 +228,10 @@ class SqlSuppressions:
 
     def _hash(self, organisation_id: UUID, email: str) -> bytes:
         return hmac.new(self._hash_key, organisation_id.bytes + email.encode(), hashlib.sha256).digest()
+
+
+def _is_alive() -> sa.ColumnElement[bool]:
+    return sa.or_(suppressions.c.expires_at.is_(None), suppressions.c.expires_at > sa.func.now())
 
 
 def _strength(reason: Any) -> sa.ColumnElement[int]:

@@ -189,6 +189,7 @@ relay_domain_days = sa.Table(
 
 # Nobody in one of the next two tables is mailed: whoever opens a delivery asks both in the same statement, by address
 # (`suppressions`) and by contact (`suppressed_contacts`).
+# `email` may be `@` and a domain: everybody there. A row that has expired counts as none.
 suppressions = sa.Table(
     "suppressions",
     metadata,
@@ -198,8 +199,11 @@ suppressions = sa.Table(
     sa.Column("contact_id", sa.Uuid),
     sa.Column("source", sa.Text, nullable=False),
     sa.Column("created_at", _time, nullable=False),
-    sa.CheckConstraint("reason IN ('hard_bounce', 'complaint', 'manual', 'unsubscribe')", name="reason"),
+    sa.Column("expires_at", _time),
+    sa.CheckConstraint("reason IN ('hard_bounce', 'complaint', 'manual', 'import', 'unsubscribe')", name="reason"),
+    sa.CheckConstraint("expires_at IS NULL OR reason NOT IN ('hard_bounce', 'complaint')", name="hard_for_good"),
     sa.Index(None, "organisation_id", "contact_id", postgresql_where=sa.text("contact_id IS NOT NULL")),
+    sa.Index(None, "expires_at", postgresql_where=sa.text("expires_at IS NOT NULL")),
 )
 
 # Contacts who left everything, or were erased; events name contacts, never addresses.

@@ -4,41 +4,94 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from collections.abc import AsyncGenerator
-from typing import Annotated
+from typing import Annotated, Literal, Self
 
 from fastapi import APIRouter, Depends, Path, Query, Response
 from fastapi.responses import StreamingResponse
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
-from posthorn_common.addresses import InvalidAddress, normalise_address
-from posthorn_common.http.fields import EmailAddress, RequestModel
+from posthorn_common.http.fields import RequestModel
 from posthorn_common.http.identity import requires
 from posthorn_common.http.pagination import Page, Paging, encode_cursor, invalid_cursor
 from posthorn_common.http.problems import responses
 from posthorn_common.tokens import Principal
 from posthorn_contracts.permissions import Permission
 from posthorn_mailer.app.ports_records import SuppressionFilter
+from posthorn_mailer.app.suppressing import NewSuppression
 from posthorn_mailer.domain.errors import SuppressionNotFound
-from posthorn_mailer.domain.suppressions import Suppression, SuppressionReason
+from posthorn_mailer.domain.suppressions import HARD, Suppression, SuppressionReason, normalise_suppressed
 from posthorn_mailer.entrypoints.http.deps import Services
 
 router = APIRouter(tags=["suppressions"])
 
 MAX_ADDRESSES = 1000
-_COLUMNS = ("email", "reason", "source", "created_at")
+MAX_ROWS = 10_000
+_COLUMNS = ("email", "reason", "source", "created_at", "expires_at")
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # the last four: full width
 
 Reader = Annotated[Principal, Depends(requires(Permission.SUPPRESSIONS_READ))]
 Writer = Annotated[Principal, Depends(requires(Permission.SUPPRESSIONS_WRITE))]
+
+
+def _normal(text: str) -> str:
+    try:
+        return normalise_suppressed(text)
+    except ValueError as error:
+        raise PydanticCustomError("invalid_email", "{reason}", {"reason": str(error)}) from error
+
+
+Suppressed = Annotated[
+    str, Field(max_length=320, examples=["ada@example.com", "@example.org"]), AfterValidator(_normal)
+]
 InPath = Annotated[str, Path(max_length=254, description="URL-encoded.")]
 
 
+Expiry = Annotated[
+    AwareDatetime | None,
+    Field(description="Mailed again from then on; null: never. Bounces and complaints do not expire."),
+]
+
+
 class SuppressionsRequest(RequestModel):
-    emails: list[EmailAddress] = Field(min_length=1, max_length=MAX_ADDRESSES)
+    emails: list[Suppressed] = Field(min_length=1, max_length=MAX_ADDRESSES)
     reason: SuppressionReason = Field(
         default=SuppressionReason.MANUAL, description="Another one when a list comes from elsewhere."
     )
+    expires_at: Expiry = None
+
+    @model_validator(mode="after")
+    def _hard_reasons_are_for_good(self) -> Self:
+        if self.expires_at is not None and self.reason in HARD:
+            raise PydanticCustomError("hard_reason_expires", "bounces and complaints do not expire")
+        return self
+
+
+class SuppressionRow(RequestModel):
+    email: str = Field(max_length=320, description="An address, or `@` and a domain.", examples=["@example.com"])
+    reason: SuppressionReason = SuppressionReason.IMPORT
+    expires_at: Expiry = None
+
+
+class SuppressionRowsRequest(RequestModel):
+    items: list[SuppressionRow] = Field(min_length=1, max_length=MAX_ROWS)
+
+
+class SuppressionRowResult(BaseModel):
+    email: str = Field(description="As it is stored; as it was sent if it is refused.")
+    result: Literal["added", "already_suppressed", "refused"]
+    code: str | None = Field(
+        description="`invalid_email`, or `hard_reason_expires`: bounces and complaints do not expire."
+    )
+
+
+class SuppressionRowsAdded(BaseModel):
+    added: int
+    already_suppressed: int
+    refused: int
+    results: list[SuppressionRowResult] = Field(description="One for each row, in their order.")
 
 
 class SuppressionsAdded(BaseModel):
@@ -49,10 +102,11 @@ class SuppressionsAdded(BaseModel):
 class SuppressionAnswer(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
-    email: str
+    email: str = Field(description="An address; or `@` and a domain, which stand for everybody there.")
     reason: SuppressionReason
     source: str = Field(description="Where it comes from: `api`, `delivery`, `feedback`, `message`, `erased contact`.")
     created_at: AwareDatetime
+    expires_at: AwareDatetime | None = Field(description="When it may be mailed again; null: never by itself.")
 
 
 def wanted(
@@ -83,9 +137,38 @@ async def list_suppressions(
 
 @router.post("/v1/suppressions", operation_id="add_suppressions", status_code=201, responses=responses(401, 403, 422))
 async def add_suppressions(body: SuppressionsRequest, caller: Writer, services: Services) -> SuppressionsAdded:
-    """Suppress addresses, up to 1,000 at a time. An address that is suppressed already keeps the stronger reason."""
-    added, before = await services.suppressing.add(caller.organisation_id, body.emails, body.reason, "api")
-    return SuppressionsAdded(added=added, already_suppressed=before)
+    """Suppress addresses or whole domains (`@example.com`), up to 1,000 at a time.
+
+    What is suppressed already keeps the stronger reason and the later end. Single messages are kept back by bounces and
+    complaints of their very address only.
+    """
+    new = [NewSuppression(email, body.reason, body.expires_at) for email in set(body.emails)]
+    added = await services.suppressing.add(caller.organisation_id, new, "api")
+    return SuppressionsAdded(added=len(added), already_suppressed=len(new) - len(added))
+
+
+@router.post("/v1/suppressions/bulk", operation_id="add_suppressions_in_bulk", responses=responses(401, 403, 422))
+async def add_in_bulk(body: SuppressionRowsRequest, caller: Writer, services: Services) -> SuppressionRowsAdded:
+    """Suppress up to 10,000 addresses or domains, each for its own reason; wrong rows do not stop the others."""
+    judged = [_judged(row) for row in body.items]
+    good = [found for found in judged if isinstance(found, NewSuppression)]
+    added = set(await services.suppressing.add(caller.organisation_id, good, "api"))
+    results: list[SuppressionRowResult] = []
+    for found in judged:
+        if isinstance(found, NewSuppression):
+            is_new = found.email in added
+            added.discard(found.email)
+            result: Literal["added", "already_suppressed"] = "added" if is_new else "already_suppressed"
+            results.append(SuppressionRowResult(email=found.email, result=result, code=None))
+        else:
+            results.append(found)
+    counts = Counter(row.result for row in results)
+    return SuppressionRowsAdded(
+        added=counts["added"],
+        already_suppressed=counts["already_suppressed"],
+        refused=counts["refused"],
+        results=results,
+    )
 
 
 @router.get(
@@ -126,13 +209,27 @@ async def remove_suppression(email: InPath, caller: Writer, services: Services) 
 
 def _normalised(email: str) -> str:
     try:
-        return normalise_address(email)
-    except InvalidAddress as error:
+        return normalise_suppressed(email)
+    except ValueError as error:
         raise SuppressionNotFound from error
 
 
+def _judged(row: SuppressionRow) -> NewSuppression | SuppressionRowResult:
+    code = None
+    try:
+        email = normalise_suppressed(row.email)
+    except ValueError:
+        email, code = row.email, "invalid_email"
+    if code is None and row.expires_at is not None and row.reason in HARD:
+        code = "hard_reason_expires"
+    if code is not None:
+        return SuppressionRowResult(email=email, result="refused", code=code)
+    return NewSuppression(email, row.reason, row.expires_at)
+
+
 def _cells(item: Suppression) -> tuple[str, ...]:
-    return _safe(item.email), item.reason, item.source, item.created_at.isoformat()
+    expires = item.expires_at.isoformat() if item.expires_at else ""
+    return _safe(item.email), item.reason, item.source, item.created_at.isoformat(), expires
 
 
 def _safe(cell: str) -> str:
