@@ -102,3 +102,13 @@ def test_every_post_of_a_caller_documents_the_idempotency_key_and_nothing_else_d
     assert posts
     assert with_key == posts
     assert all({"400", "409", "422"} <= set(merged["paths"][path]["post"]["responses"]) for _method, path in posts)
+
+
+def test_no_two_schemas_of_a_service_share_a_name() -> None:
+    clashes = {
+        name
+        for service in Service
+        for name in _document(service)["components"]["schemas"]
+        if "__" in name  # what FastAPI makes of two classes of one name
+    }
+    assert clashes == set(), "generators of clients would drop one of them"

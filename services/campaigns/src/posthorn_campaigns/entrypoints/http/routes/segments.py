@@ -68,7 +68,7 @@ class SegmentAnswer(Answer):
     updated_at: AwareDatetime
 
 
-class PreviewRequest(RequestModel):
+class SegmentPreviewRequest(RequestModel):
     rule: RuleDocument
     sample: int = Field(default=10, ge=0, le=100, description="How many contacts to show.")
 
@@ -112,7 +112,7 @@ async def add_segment(body: SegmentRequest, caller: ContactsWriter, services: Se
 
 
 @router.post("/preview", operation_id="preview_rule", responses=responses(401, 403, 409, 422))
-async def preview_rule(body: PreviewRequest, caller: ContactsReader, services: Services) -> SegmentPreviewAnswer:
+async def preview_rule(body: SegmentPreviewRequest, caller: ContactsReader, services: Services) -> SegmentPreviewAnswer:
     """Try a rule: how many contacts fulfil it now, and some of them. 409 `segment_too_slow` after ten seconds."""
     return SegmentPreviewAnswer.of(
         await services.managing_segments.preview(caller.organisation_id, body.rule, body.sample)
