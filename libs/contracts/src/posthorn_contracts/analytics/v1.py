@@ -32,5 +32,4 @@ class EngagementsRecorded(Event):
     """Opens and clicks of one campaign, many a message."""
 
     event_type: ClassVar[str] = "analytics.engagements.recorded.v1"
-    is_for_others: ClassVar[bool] = True
     data: EngagementsRecordedData
