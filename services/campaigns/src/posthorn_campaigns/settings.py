@@ -26,6 +26,9 @@ class Settings(DatabaseSettings):
         description="So long after a campaign's completion its failed deliveries can be tried again. Shorter than the "
         "mailer's CLOSE_AFTER_DAYS.",
     )
+    timeline_days: int = Field(
+        default=400, ge=1, description="So long what has happened with messages is kept in the timelines of contacts."
+    )
     subscribe_per_address: int = Field(
         default=30, ge=1, description="Public subscribe forms an hour from one address on the network."
     )

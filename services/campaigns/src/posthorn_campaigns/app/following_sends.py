@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from datetime import datetime
 from uuid import UUID
 
 from posthorn_campaigns.app.ports import NewUnitOfWork, UnitOfWork
+from posthorn_campaigns.domain.activities import ActivityKind, NotedActivity
 from posthorn_campaigns.domain.audience import ContactStatus
 from posthorn_campaigns.domain.campaigns import Campaign, CampaignStatus, Counts
 from posthorn_campaigns.domain.errors import CampaignNotFound
@@ -41,6 +43,13 @@ _COUNTED = {
 }
 _STATUS_BY_REASON = {"hard_bounce": ContactStatus.BOUNCED, "complaint": ContactStatus.COMPLAINED}
 _ENGAGEMENTS = {ToldKind.OPEN: EngagementKind.OPENED, ToldKind.CLICK: EngagementKind.CLICKED}
+_NOTED = {
+    DeliveryOutcome.SENT: ActivityKind.SENT,
+    DeliveryOutcome.BOUNCED: ActivityKind.BOUNCED,
+    DeliveryOutcome.FAILED: ActivityKind.FAILED,
+    DeliveryOutcome.SUPPRESSED: ActivityKind.SUPPRESSED,
+    DeliveryOutcome.COMPLAINED: ActivityKind.COMPLAINED,
+}
 _RUNNING = frozenset({CampaignStatus.SENDING, CampaignStatus.PAUSED})
 
 
@@ -66,6 +75,7 @@ class FollowingSends:
                 return
             # Before the campaign's row, which every event about the campaign waits for.
             await uow.engagements.record(event.organisation_id, EngagementKind.SENT, sent)
+            await uow.activities.note(event.organisation_id, event.data.campaign_id, _noted(event.data.records))
             if changes:
                 await uow.campaigns.add_to_counts(event.organisation_id, event.data.campaign_id, changes)
 
@@ -79,6 +89,11 @@ class FollowingSends:
             if await uow.first_time(event):
                 for kind, times in latest.items():
                     await uow.engagements.record(event.organisation_id, kind, times)
+                noted = [
+                    NotedActivity(one.contact_id, ActivityKind(_ENGAGEMENTS[one.kind].value), one.at)
+                    for one in event.data.engagements
+                ]
+                await uow.activities.note(event.organisation_id, event.data.campaign_id, noted)
 
     async def on_send_impeded(self, event: SendImpeded) -> None:
         """Show what is in the way."""
@@ -175,3 +190,11 @@ async def _campaign(uow: UnitOfWork, organisation_id: UUID, campaign_id: UUID) -
         return await uow.campaigns.get(organisation_id, campaign_id, lock=True)
     except CampaignNotFound:
         return None
+
+
+def _noted(records: Iterable[DeliveryRecord]) -> list[NotedActivity]:
+    return [
+        NotedActivity(record.contact_id, _NOTED[record.outcome], record.at)
+        for record in records
+        if record.outcome in _NOTED
+    ]

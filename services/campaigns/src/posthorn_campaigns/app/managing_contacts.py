@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from posthorn_campaigns.app.ports import NewUnitOfWork, UnitOfWork
 from posthorn_campaigns.app.resolving_rules import rule_of_segment
+from posthorn_campaigns.domain.activities import Activity, ActivityKind, NotedActivity
 from posthorn_campaigns.domain.attributes import fitting
 from posthorn_campaigns.domain.audience import Contact, ContactStatus, check_attributes, merged_attributes
 from posthorn_campaigns.domain.errors import InvalidTransition, NoSuchReference
@@ -24,6 +26,7 @@ from posthorn_contracts.campaigns.v1 import (
 )
 
 _HISTORY = 100
+_PURGE_ROWS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +165,24 @@ class ManagingContacts:
             await uow.contacts.get(organisation_id, contact_id)
             return await uow.subscriptions.history(organisation_id, contact_id, _HISTORY)
 
+    async def timeline(
+        self, organisation_id: UUID, contact_id: UUID, before: tuple[datetime, UUID] | None, limit: int
+    ) -> list[Activity]:
+        """Return what has happened with a contact, newest first, before `before`. Raises ContactNotFound."""
+        async with self._new_unit_of_work() as uow:
+            await uow.contacts.get(organisation_id, contact_id)
+            return await uow.activities.page(organisation_id, contact_id, before, limit)
+
+    async def purge_timelines(self, retention: timedelta) -> int:
+        """Drop what has happened longer ago, in short transactions; return how many."""
+        purged = 0
+        while True:
+            async with self._new_unit_of_work() as uow:
+                dropped = await uow.activities.purge(retention, _PURGE_ROWS)
+            purged += dropped
+            if dropped < _PURGE_ROWS:
+                return purged
+
     async def erase(self, organisation_id: UUID, contact_id: UUID) -> None:
         """Delete a contact for good; every service drops what it knows of the person. Raises ContactNotFound."""
         async with self._new_unit_of_work() as uow:
@@ -177,6 +198,8 @@ class ManagingContacts:
         async with self._new_unit_of_work() as uow:
             status = ContactStatus.UNSUBSCRIBED
             if await uow.contacts.set_status(organisation_id, contact_id, status, self._clock.now()):
+                noted = NotedActivity(contact_id, ActivityKind.UNSUBSCRIBED_FROM_ALL, self._clock.now())
+                await uow.activities.note(organisation_id, None, [noted])
                 data = ContactUnsubscribedData(contact_id=contact_id, method="api")
                 await uow.publish(event(ContactUnsubscribed, contact_id, organisation_id, data, self._clock))
             return await _on_lists(uow, await uow.contacts.get(organisation_id, contact_id))

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from posthorn_campaigns.app.ports_attributes import Attributes
-from posthorn_campaigns.app.ports_audience import Audiences, Contacts, Engagements, Imports, Lists
+from posthorn_campaigns.app.ports_audience import Activities, Audiences, Contacts, Engagements, Imports, Lists
 from posthorn_campaigns.app.ports_campaigns import Campaigns, Templates
 from posthorn_campaigns.app.ports_exports import Exports
 from posthorn_campaigns.app.ports_opt_in import Subscriptions
@@ -30,6 +30,8 @@ class UnitOfWork(Protocol):
     def engagements(self) -> Engagements: ...
     @property
     def subscriptions(self) -> Subscriptions: ...
+    @property
+    def activities(self) -> Activities: ...
     @property
     def lists(self) -> Lists: ...
     @property

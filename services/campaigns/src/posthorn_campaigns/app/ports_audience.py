@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 from uuid import UUID
 
+from posthorn_campaigns.domain.activities import Activity, NotedActivity
 from posthorn_campaigns.domain.audience import Contact, ContactList, ContactStatus
 from posthorn_campaigns.domain.imports import ChunkOfRows, Import, ImportFailure, ImportStatus, RejectedRow, TakenIn
 from posthorn_campaigns.domain.rules import EngagementKind, Rule
@@ -111,6 +112,24 @@ class Engagements(Protocol):
 
     async def record(self, organisation_id: UUID, kind: EngagementKind, latest: Mapping[UUID, datetime]) -> None:
         """Note what has happened to contacts; what is older than known changes nothing. Contacts may be gone."""
+        ...
+
+
+class Activities(Protocol):
+    """What has happened with contacts."""
+
+    async def note(self, organisation_id: UUID, campaign_id: UUID | None, noted: Sequence[NotedActivity]) -> None:
+        """Add what has happened to contacts; those that are gone are left out."""
+        ...
+
+    async def page(
+        self, organisation_id: UUID, contact_id: UUID, before: tuple[datetime, UUID] | None, limit: int
+    ) -> list[Activity]:
+        """Return what has happened with a contact, and to its subscriptions, newest first."""
+        ...
+
+    async def purge(self, retention: timedelta, limit: int) -> int:
+        """Drop what is older; return how many."""
         ...
 
 

@@ -6,6 +6,7 @@ from typing import Literal
 from uuid import UUID
 
 from posthorn_campaigns.app.ports import NewUnitOfWork
+from posthorn_campaigns.domain.activities import ActivityKind, NotedActivity
 from posthorn_campaigns.domain.audience import ContactStatus
 from posthorn_common.clock import Clock
 from posthorn_common.events import event
@@ -41,6 +42,8 @@ class Unsubscribing:
             )
             if organisation_id is None:
                 return
+            noted = NotedActivity(recipient.contact_id, ActivityKind.UNSUBSCRIBED_FROM_ALL, self._clock.now())
+            await uow.activities.note(organisation_id, recipient.campaign_id, [noted])
             data = ContactUnsubscribedData(
                 contact_id=recipient.contact_id, campaign_id=recipient.campaign_id, method=method
             )
@@ -52,6 +55,8 @@ class Unsubscribing:
         async with self._new_unit_of_work() as uow:
             organisation_id = await uow.contacts.set_status(None, contact_id, ContactStatus.ACTIVE, self._clock.now())
             if organisation_id is not None:
+                noted = NotedActivity(contact_id, ActivityKind.RESUBSCRIBED, self._clock.now())
+                await uow.activities.note(organisation_id, None, [noted])
                 data = ContactRef(contact_id=contact_id)
                 await uow.publish(event(ContactResubscribed, contact_id, organisation_id, data, self._clock))
 

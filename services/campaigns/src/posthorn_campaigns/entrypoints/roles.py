@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Sequence
+from datetime import timedelta
 
 from posthorn_campaigns.bootstrap import Container, bootstrap
 from posthorn_campaigns.entrypoints.consumers import subscribe
@@ -54,6 +55,15 @@ async def schedule(container: Container, stop: asyncio.Event) -> None:
         loops.create_task(
             run_every(
                 _START_SECONDS, container.starting_campaigns.start_due_campaigns, stop=stop, name="start_campaigns"
+            )
+        )
+        retention = timedelta(days=container.settings.timeline_days)
+        loops.create_task(
+            run_every(
+                _PURGE_IMPORTS_SECONDS,
+                lambda: container.managing_contacts.purge_timelines(retention),
+                stop=stop,
+                name="purge_timelines",
             )
         )
         loops.create_task(

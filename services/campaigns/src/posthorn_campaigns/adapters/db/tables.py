@@ -123,6 +123,20 @@ confirmations = sa.Table(
     sa.Index("ix_confirmations_waiting", "next_attempt_at", postgresql_where=sa.text("next_attempt_at IS NOT NULL")),
 )
 
+# What has happened with messages to contacts, for a time.
+activities = sa.Table(
+    "activities",
+    metadata,
+    sa.Column("contact_id", sa.ForeignKey(contacts.c.id, ondelete="CASCADE"), primary_key=True),
+    sa.Column("at", _time, primary_key=True),
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("organisation_id", sa.Uuid, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("campaign_id", sa.Uuid),
+    # Rows come about in the order of time: so the smallest of indexes finds what is old.
+    sa.Index(None, "at", postgresql_using="brin"),
+)
+
 # When each contact has last had, opened or clicked a message. Contacts without a row have never had one.
 engagements = sa.Table(
     "engagements",

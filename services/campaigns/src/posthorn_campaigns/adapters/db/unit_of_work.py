@@ -7,6 +7,7 @@ from typing import Self
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from posthorn_campaigns.adapters.db.activities import SqlActivities
 from posthorn_campaigns.adapters.db.attributes import SqlAttributes
 from posthorn_campaigns.adapters.db.audiences import SqlAudiences
 from posthorn_campaigns.adapters.db.campaigns import SqlCampaigns
@@ -32,6 +33,7 @@ class SqlUnitOfWork:
     audiences: SqlAudiences
     engagements: SqlEngagements
     subscriptions: SqlSubscriptions
+    activities: SqlActivities
     lists: SqlLists
     imports: SqlImports
     exports: SqlExports
@@ -51,6 +53,7 @@ class SqlUnitOfWork:
         self.audiences = SqlAudiences(self._connection)
         self.engagements = SqlEngagements(self._connection)
         self.subscriptions = SqlSubscriptions(self._connection)
+        self.activities = SqlActivities(self._connection)
         self.lists = SqlLists(self._connection)
         self.imports = SqlImports(self._connection)
         self.exports = SqlExports(self._connection)

@@ -143,6 +143,18 @@ class ContactAnswer(Answer):
         )
 
 
+class ActivityAnswer(Answer):
+    id: UUID
+    at: AwareDatetime
+    kind: str = Field(
+        description="`sent`, `bounced`, `failed`, `suppressed`, `complained`, `opened`, `clicked`, "
+        "`unsubscribed_from_all`, `resubscribed`; about a list `unconfirmed`, `subscribed`, `unsubscribed`.",
+        examples=["opened"],
+    )
+    campaign_id: UUID | None
+    list_id: UUID | None
+
+
 class SubscriptionChangeAnswer(Answer):
     list_id: UUID
     status: SubscriptionStatus

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
@@ -12,6 +13,7 @@ from posthorn_campaigns.app.managing_contacts import ContactChange, ContactFilte
 from posthorn_campaigns.domain.audience import ContactStatus
 from posthorn_campaigns.entrypoints.http.deps import ContactsReader, ContactsWriter, Services
 from posthorn_campaigns.entrypoints.http.schemas_audience import (
+    ActivityAnswer,
     ContactAnswer,
     ContactChangeRequest,
     NewContactRequest,
@@ -19,7 +21,7 @@ from posthorn_campaigns.entrypoints.http.schemas_audience import (
     SubscriptionHistoryAnswer,
     one_line,
 )
-from posthorn_common.http.pagination import Page, Paging, encode_cursor, id_after
+from posthorn_common.http.pagination import Page, PageQuery, Paging, encode_cursor, id_after, invalid_cursor
 from posthorn_common.http.problems import responses
 
 router = APIRouter(tags=["contacts"])
@@ -83,6 +85,37 @@ async def get_subscription_history(
     """
     found = await services.managing_contacts.subscription_history(caller.organisation_id, contact_id)
     return SubscriptionHistoryAnswer(items=[SubscriptionChangeAnswer.model_validate(change) for change in found])
+
+
+@router.get(
+    "/v1/contacts/{contact_id}/timeline",
+    operation_id="get_contact_timeline",
+    responses=responses(400, 401, 403, 404, 422),
+)
+async def get_contact_timeline(
+    contact_id: UUID, caller: ContactsReader, page: Paging, services: Services
+) -> Page[ActivityAnswer]:
+    """Return what has happened with a contact, newest first: messages, opens, clicks, subscriptions.
+
+    What has happened with messages is kept for a time, 400 days if nothing else is set.
+    """
+    found = await services.managing_contacts.timeline(caller.organisation_id, contact_id, _before(page), page.limit + 1)
+    items = [ActivityAnswer.model_validate(activity) for activity in found[: page.limit]]
+    cursor = encode_cursor(items[-1].at.isoformat(), items[-1].id) if len(found) > page.limit else None
+    return Page(items=items, next_cursor=cursor)
+
+
+def _before(page: PageQuery) -> tuple[datetime, UUID] | None:
+    if page.after is None:
+        return None
+    try:
+        at, activity_id = page.after
+        time = datetime.fromisoformat(at)
+        if time.tzinfo is None:
+            raise invalid_cursor()
+        return time, UUID(activity_id)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise invalid_cursor() from error
 
 
 @router.patch("/v1/contacts/{contact_id}", operation_id="change_contact", responses=responses(401, 403, 404, 409, 422))
