@@ -8,7 +8,7 @@ BIN := .venv/bin
 LOCAL := $(BIN)/posthorn-local
 SOURCES := $(wildcard libs/*/src services/*/src deploy/local/src)
 
-.PHONY: help bootstrap environment demo up down reset status logs test test-unit chaos test-servers-down check format schemas \
+.PHONY: help bootstrap environment demo up down reset status logs test test-unit chaos fuzz test-servers-down check format schemas \
 	requirements requirements-check upgrade compose-up compose-down clean bench-send bench-storage bench-import bench-audience \
 	bench-gateway
 
@@ -52,10 +52,13 @@ test: bootstrap ## Run all tests against real servers; ARGS="-k pause" chooses.
 	@$(BIN)/pytest $(ARGS)
 
 test-unit: environment ## Run the tests that need no servers.
-	@$(BIN)/pytest -m "not integration and not e2e and not slow and not chaos" $(ARGS)
+	@$(BIN)/pytest -m "not integration and not e2e and not slow and not chaos and not fuzz" $(ARGS)
 
 chaos: bootstrap ## Prove that no fault loses a recipient or mails one twice (20,000 recipients, half an hour); ARGS="-k redis".
 	@POSTHORN_CHAOS_RECIPIENTS="$${POSTHORN_CHAOS_RECIPIENTS:-20000}" $(BIN)/pytest -m "" tests/chaos $(ARGS)
+
+fuzz: bootstrap ## Send made-up requests (schemathesis) to every operation of the merged OpenAPI document.
+	@$(BIN)/pytest -m fuzz tests/e2e $(ARGS)
 
 test-servers-down: environment ## Stop the servers that `make test` leaves running for the next run.
 	@$(LOCAL) test-servers-down

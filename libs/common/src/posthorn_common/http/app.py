@@ -12,7 +12,7 @@ from prometheus_fastapi_instrumentator import Instrumentator
 from posthorn_common.http.health import Check, health_router
 from posthorn_common.http.identity import Identity
 from posthorn_common.http.middleware import RequestContextMiddleware
-from posthorn_common.http.problems import Problem, install_problem_handlers, responses
+from posthorn_common.http.problems import PROBLEM_JSON, Problem, install_problem_handlers, responses
 
 ONE_MEBIBYTE = 1024 * 1024
 _LATENCY_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -103,7 +103,8 @@ def _replace_validation_error(operation: dict[str, Any]) -> None:
     answer = operation.get("responses", {}).get("422")
     if answer is not None:
         answer["description"] = "The request is not valid"
-        answer["content"] = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+        others = {name: item for name, item in answer.get("content", {}).items() if name != "application/json"}
+        answer["content"] = {**others, PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/Problem"}}}
 
 
 def _add_media_type_error(operation: dict[str, Any]) -> None:

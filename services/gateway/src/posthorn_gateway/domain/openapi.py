@@ -15,12 +15,16 @@ SECURITY_SCHEME = "bearer"
 _METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 _COMPONENT_REFERENCE = "#/components/"
 _PROBLEM_CONTENT = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
-# What the gateway may answer to any request.
+# What the gateway may answer to any request, to one whose path has variables, to one with a body.
 _OWN_ANSWERS = {
+    "400": "The path, query or body cannot be read.",
     "429": "Too many requests. `Retry-After` says when to try again.",
+    "502": "The answer of a service was not valid.",
     "503": "A service is not available. Try again.",
     "504": "A service did not answer in time.",
 }
+_ANSWERS_TO_PATHS = {"404": "There is nothing at this address."}
+_ANSWERS_TO_BODIES = {"408": "The body did not arrive in time.", "413": "The body is too large."}
 _IDEMPOTENCY_KEY = "IdempotencyKey"
 _ANSWERS_TO_KEYS = {
     "400": "The Idempotency-Key is not valid.",
@@ -56,6 +60,7 @@ def merge(
             if is_public(service, path) and path not in merged["paths"]:
                 for operation in _operations(item):
                     _adapt(operation, service, operation_ids)
+                    _add_own_answers(operation, path)
                 if "post" in item and item["post"].get("security"):
                     _add_idempotency_key(item["post"])
                 merged["paths"][path] = item
@@ -93,10 +98,7 @@ def _idempotency_key() -> Json:
 
 def _add_idempotency_key(operation: Json) -> None:
     operation.setdefault("parameters", []).append({"$ref": f"{_COMPONENT_REFERENCE}parameters/{_IDEMPOTENCY_KEY}"})
-    for status, description in _ANSWERS_TO_KEYS.items():
-        operation["responses"].setdefault(
-            status, {"description": description, "content": copy.deepcopy(_PROBLEM_CONTENT)}
-        )
+    _add_problems(operation, _ANSWERS_TO_KEYS)
 
 
 def _renamed(document: Json, service: str, known: Json) -> Json:
@@ -180,7 +182,7 @@ def _operations(item: Json) -> Iterator[Json]:
 
 
 def _adapt(operation: Json, service: str, operation_ids: set[str]) -> None:
-    """Make an operation fit for the whole: a unique id, the one way to sign in, the gateway's own answers."""
+    """Make an operation fit for the whole: a unique id, the one way to sign in."""
     id_ = operation.get("operationId")
     if id_ is not None:
         while id_ in operation_ids:
@@ -189,9 +191,22 @@ def _adapt(operation: Json, service: str, operation_ids: set[str]) -> None:
         operation_ids.add(id_)
     if operation.get("security"):
         operation["security"] = [{SECURITY_SCHEME: []}]
-    answers = operation.setdefault("responses", {})
-    for status, description in _OWN_ANSWERS.items():
-        answers.setdefault(status, {"description": description, "content": copy.deepcopy(_PROBLEM_CONTENT)})
+
+
+def _add_own_answers(operation: Json, path: str) -> None:
+    _add_problems(operation, _OWN_ANSWERS)
+    if "{" in path:
+        _add_problems(operation, _ANSWERS_TO_PATHS)
+    if "requestBody" in operation:
+        _add_problems(operation, _ANSWERS_TO_BODIES)
+
+
+def _add_problems(operation: Json, answers: Mapping[str, str]) -> None:
+    """Add problem documents, beside what the service itself says with the same status."""
+    for status, description in answers.items():
+        answer = operation.setdefault("responses", {}).setdefault(status, {"description": description})
+        for media_type, content in copy.deepcopy(_PROBLEM_CONTENT).items():
+            answer.setdefault("content", {}).setdefault(media_type, content)
 
 
 def _add_tags(tags: list[Json], document: Json) -> None:

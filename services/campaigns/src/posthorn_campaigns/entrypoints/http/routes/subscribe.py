@@ -43,6 +43,10 @@ _BODY = {
         },
     }
 }
+_REFUSED: dict[int | str, dict[str, Any]] = {
+    status: {**answer, "content": {**answer["content"], **_HTML["content"]}}  # a page for who sent the form
+    for status, answer in responses(404, 422, 429).items()
+}
 _ACCEPTED: dict[int | str, dict[str, Any]] = {
     200: {"description": "The form was taken.", **_HTML},
     202: {
@@ -70,7 +74,7 @@ async def show_subscribe_form(list_id: UUID, services: Services) -> HTMLResponse
     "/s/{list_id}",
     operation_id="subscribe",
     response_class=HTMLResponse,
-    responses={**_ACCEPTED, **responses(400, 404, 422, 429)},
+    responses={**_ACCEPTED, **responses(400), **_REFUSED},
     openapi_extra=_BODY,
 )
 async def subscribe(list_id: UUID, request: Request, address: RemoteAddress, services: Services) -> Response:
