@@ -7,12 +7,21 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from posthorn_common.addresses import normalise_address
 from posthorn_common.clock import Clock
 from posthorn_contracts.campaigns.v1 import ContactErased, ContactResubscribed, ContactUnsubscribed
 from posthorn_mailer.app.ports_records import NewRecords, SuppressionFilter
 from posthorn_mailer.domain.suppressions import Suppression, SuppressionReason
 
 _EXPORT_ROWS = 1000
+
+
+def normalise_suppressed(text: str) -> str:
+    """Return an address, or `@` and a domain, as it is stored. Raises ValueError for what is neither."""
+    text = text.strip()
+    if text.startswith("@"):
+        return normalise_address(f"x{text}")[1:]
+    return normalise_address(text)
 
 
 @dataclass(frozen=True, slots=True)

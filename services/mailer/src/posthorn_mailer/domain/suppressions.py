@@ -7,8 +7,6 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from posthorn_common.addresses import normalise_address
-
 
 class SuppressionReason(StrEnum):
     """Why an address is suppressed, strongest first: a stronger reason replaces a weaker one."""
@@ -27,14 +25,6 @@ class SuppressionReason(StrEnum):
 
 HARD = frozenset({SuppressionReason.COMPLAINT, SuppressionReason.HARD_BOUNCE})
 """What does not pass with time. It is also what keeps single messages back."""
-
-
-def normalise_suppressed(text: str) -> str:
-    """Return an address, or `@` and a domain, as it is stored. Raises ValueError for what is neither."""
-    text = text.strip()
-    if text.startswith("@"):
-        return normalise_address(f"x{text}")[1:]
-    return normalise_address(text)
 
 
 @dataclass(frozen=True, slots=True)

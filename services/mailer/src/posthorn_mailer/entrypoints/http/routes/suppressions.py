@@ -20,9 +20,9 @@ from posthorn_common.http.problems import responses
 from posthorn_common.tokens import Principal
 from posthorn_contracts.permissions import Permission
 from posthorn_mailer.app.ports_records import SuppressionFilter
-from posthorn_mailer.app.suppressing import NewSuppression
+from posthorn_mailer.app.suppressing import NewSuppression, normalise_suppressed
 from posthorn_mailer.domain.errors import SuppressionNotFound
-from posthorn_mailer.domain.suppressions import HARD, Suppression, SuppressionReason, normalise_suppressed
+from posthorn_mailer.domain.suppressions import HARD, Suppression, SuppressionReason
 from posthorn_mailer.entrypoints.http.deps import Services
 
 router = APIRouter(tags=["suppressions"])
