@@ -393,3 +393,10 @@ async def test_what_has_expired_is_none_and_the_later_end_counts(
         headers=headers,
     )
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
+
+
+async def test_a_search_for_what_no_address_holds_is_refused_before_the_answer_begins(
+    client: httpx.AsyncClient, headers: dict[str, str]
+) -> None:
+    for path in ("/v1/suppressions", "/v1/suppressions.csv"):
+        assert (await client.get(path, params={"search": "a\0b"}, headers=headers)).status_code == 422

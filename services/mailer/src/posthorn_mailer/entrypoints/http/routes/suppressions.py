@@ -110,7 +110,9 @@ class SuppressionAnswer(BaseModel):
 
 
 def wanted(
-    search: Annotated[str | None, Query(max_length=254, description="Part of the address.")] = None,
+    search: Annotated[
+        str | None, Query(max_length=254, pattern=r"^[^\x00]*$", description="Part of the address.")
+    ] = None,
     reason: Annotated[SuppressionReason | None, Query()] = None,
 ) -> SuppressionFilter:
     """Return which suppressions to list."""
