@@ -6,8 +6,8 @@ from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 
 from posthorn_analytics.app.queries import DomainStatistics, EngagementRecord, all_domains, all_engagements
-from posthorn_analytics.entrypoints.http.csv_rows import csv_response
 from posthorn_analytics.entrypoints.http.deps import CampaignId, Reader, Services
+from posthorn_common.http.csv_rows import csv_response
 from posthorn_common.http.problems import responses
 
 router = APIRouter(tags=["statistics"])
