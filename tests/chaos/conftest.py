@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import shutil
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,9 +19,8 @@ from posthorn_local.testing.counting_relay.client import CountingRelay
 from posthorn_local.testing.counting_relay.faults import Fault
 
 from .report import Report
-from .support import ROLES, SETTINGS, Account, Conditions, Fleet, Flight, launched, open_account
+from .support import RECIPIENTS, ROLES, SETTINGS, Account, Conditions, Fleet, Flight, launched, open_account
 
-_RECIPIENTS = int(os.environ.get("POSTHORN_CHAOS_RECIPIENTS", "3000"))
 _KEPT = STATE / "chaos"
 _REPORT = pytest.StashKey[Report]()
 
@@ -86,7 +84,7 @@ NewAccount = Callable[..., Account]
 def new_account(fleet: Fleet) -> NewAccount:
     """Make an organisation with as many contacts as a campaign is to have."""
 
-    def make(recipients: int = _RECIPIENTS) -> Account:
+    def make(recipients: int = RECIPIENTS) -> Account:
         with ThreadPoolExecutor(max_workers=1) as executor:  # the calling thread may have a loop that runs
             url = fleet.stack.plan.urls["gateway"]
             return executor.submit(asyncio.run, open_account(url, recipients)).result()

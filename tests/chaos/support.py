@@ -7,6 +7,7 @@ import contextlib
 import csv
 import io
 import logging
+import os
 import re
 import signal
 import sys
@@ -32,12 +33,13 @@ from .report import Figures, Report
 
 log = logging.getLogger(__name__)
 
+RECIPIENTS = int(os.environ.get("POSTHORN_CHAOS_RECIPIENTS", "3000"))
 WORKERS = 3
 CONNECTIONS = 10
 """Of all workers together: so many deliveries may be in doubt when one of them, or all, are killed."""
 
 LEASE_SECONDS = 6
-ANSWER_SECONDS = 0.02
+ANSWER_SECONDS = 0.01
 """How late the relay answers: long enough for a kill to fall between the final dot and the answer."""
 
 RESEND_SECONDS = 2 * LEASE_SECONDS
@@ -394,7 +396,7 @@ class Conditions:
     """
 
     faults: Sequence[Fault] = ()
-    lasting: float = 0.0
+    lasting: float = 6.0
     connections: int = CONNECTIONS
     prepare: Callable[[], None] | None = None
 

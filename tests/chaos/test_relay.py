@@ -7,7 +7,7 @@ from typing import Any
 
 from posthorn_local.testing.counting_relay.faults import Fault
 
-from .support import ANSWER_SECONDS
+from .support import ANSWER_SECONDS, RECIPIENTS
 
 
 def _struck(fleet: Any, name: str) -> int:
@@ -46,8 +46,10 @@ async def test_the_relay_is_a_black_hole_for_a_while(launch: Any, fleet: Any) ->
 
 
 async def test_the_relay_answers_421_for_a_share(launch: Any, fleet: Any) -> None:
-    faults = [Fault("mail", "reply", "421 4.3.2 Try again later", share=0.002),
-              Fault("dot", "reply", "421 4.3.2 Try again later", share=0.002)]  # fmt: skip
+    # A dozen times each, however many recipients there are: every time the workers become slower for a while.
+    share = 12 / RECIPIENTS
+    faults = [Fault("mail", "reply", "421 4.3.2 Try again later", share=share),
+              Fault("dot", "reply", "421 4.3.2 Try again later", share=share)]  # fmt: skip
     flight = await launch("421 for a share", faults)
     figures = await flight.ends()
     assert _struck(fleet, "mail reply")
