@@ -40,6 +40,7 @@ class Permission(StrEnum):
     SUPPRESSIONS_READ = "suppressions:read"
     SUPPRESSIONS_WRITE = "suppressions:write"
     STATISTICS_READ = "statistics:read"
+    AUDIT_READ = "audit:read"
 
 
 _VIEWER = frozenset(
@@ -67,6 +68,7 @@ _ADMIN = _EDITOR | {
     Permission.API_KEYS_WRITE,
     Permission.RELAYS_WRITE,
     Permission.SUPPRESSIONS_WRITE,
+    Permission.AUDIT_READ,
 }
 
 ROLE_PERMISSIONS: dict[Role, frozenset[Permission]] = {

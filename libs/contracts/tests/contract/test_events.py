@@ -41,7 +41,7 @@ def test_every_event_has_one_example() -> None:
 @pytest.mark.parametrize("event_type", sorted(EVENTS))
 class TestEvent:
     def test_its_type_is_service_aggregate_past_tense_version(self, event_type: str) -> None:
-        assert re.fullmatch(r"(auth|campaigns|mailer|analytics)\.[a-z-]+\.[a-z-]+\.v[1-9]", event_type)
+        assert re.fullmatch(r"(auth|campaigns|mailer|analytics|audit)\.[a-z-]+\.[a-z-]+\.v[1-9]", event_type)
 
     def test_its_example_is_valid_by_schema_and_by_model(self, event_type: str) -> None:
         schema = json.loads((FOLDER / f"{event_type}.json").read_text())

@@ -14,6 +14,7 @@ import redis.asyncio as redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from posthorn_auth.adapters.argon2_hasher import Argon2PasswordHasher
+from posthorn_auth.adapters.db.audit_entries import SqlAuditEntries
 from posthorn_auth.adapters.db.tables import outbox
 from posthorn_auth.adapters.db.unit_of_work import SqlUnitOfWork
 from posthorn_auth.adapters.mailer_client import HttpAccountMailer
@@ -21,6 +22,7 @@ from posthorn_auth.adapters.oidc import HttpOidcClient
 from posthorn_auth.adapters.redis_throttle import RedisLoginThrottle
 from posthorn_auth.adapters.signing import KeyRing
 from posthorn_auth.adapters.totp import TotpAppCodes
+from posthorn_auth.app.audit_log import AuditLog
 from posthorn_auth.app.inviting import Inviting
 from posthorn_auth.app.mail_quota import MailQuota
 from posthorn_auth.app.managing_api_keys import ManagingApiKeys
@@ -67,6 +69,7 @@ class Container:
     sending_mails: SendingMails
     managing_provider: ManagingProvider
     signing_in_elsewhere: SigningInElsewhere
+    audit_log: AuditLog
 
 
 @dataclass(frozen=True)
@@ -186,4 +189,5 @@ def _container(settings: Settings, opened: _Resources, service_tokens: ServiceTo
             clock=clock,
             login_key=hmac.digest(key, b"login at an identity provider", "sha256"),
         ),
+        audit_log=AuditLog(SqlAuditEntries(opened.engine)),
     )

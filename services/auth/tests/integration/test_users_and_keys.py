@@ -369,7 +369,7 @@ async def test_events_tell_what_happened(container: Container, register: Any) ->
     async with container.engine.connect() as connection:
         query = sa.text("SELECT event_type FROM outbox WHERE body LIKE :organisation")
         types = set(await connection.scalars(query, {"organisation": f"%{registered['organisation']['id']}%"}))
-    assert types == {"auth.organisation.registered.v1", "auth.user.added.v1"}
+    assert types == {"audit.action.recorded.v1", "auth.organisation.registered.v1", "auth.user.added.v1"}
 
 
 async def test_the_schema_can_be_built_and_taken_down(make_database: Callable[[str], str]) -> None:

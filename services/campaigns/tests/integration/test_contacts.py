@@ -34,7 +34,10 @@ async def _add_list(client: httpx.AsyncClient, headers: dict[str, str], name: st
 
 async def _events(container: Container, organisation_id: UUID) -> list[tuple[str, Any]]:
     async with container.engine.connect() as connection:
-        query = sa.text("SELECT event_type, body::jsonb -> 'data' FROM outbox WHERE body LIKE :which ORDER BY id")
+        query = sa.text(
+            "SELECT event_type, body::jsonb -> 'data' FROM outbox "
+            "WHERE event_type LIKE 'campaigns.%' AND body LIKE :which ORDER BY id"
+        )
         return [(kind, data) for kind, data in await connection.execute(query, {"which": f"%{organisation_id}%"})]
 
 

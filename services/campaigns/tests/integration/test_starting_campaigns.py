@@ -318,7 +318,9 @@ async def test_campaigns_start_at_the_database_s_time_whatever_the_clocks_of_our
 
 async def _times_of_events(container: Container, campaign: Any) -> list[str]:
     """Return when the events about a campaign occurred, in the order in which they came about."""
-    query = sa.text("SELECT body FROM outbox WHERE body LIKE :about ORDER BY created_at")
+    query = sa.text(
+        "SELECT body FROM outbox WHERE event_type LIKE 'campaigns.%' AND body LIKE :about ORDER BY created_at"
+    )
     async with container.engine.connect() as connection:
         bodies = await connection.scalars(query, {"about": f"%{campaign['id']}%"})
         return [json.loads(body)["occurred_at"] for body in bodies]

@@ -58,6 +58,7 @@ def create_app(parts: AppParts) -> FastAPI:
     )
     for name, value in parts.state.items():
         setattr(app.state, name, value)
+    app.state.service = parts.service
     app.state.identity = parts.identity
     app.state.draining = False
     install_problem_handlers(app, parts.error_statuses)

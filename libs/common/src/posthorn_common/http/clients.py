@@ -1,8 +1,16 @@
-"""Whom the address of a request stands for."""
+"""Where a request comes from, and whom its address stands for."""
 
 from __future__ import annotations
 
 import ipaddress
+
+from starlette.requests import Request
+
+
+def client_address(request: Request) -> str:
+    """Return the address that a request comes from; the gateway says so in X-Forwarded-For, and nobody else can."""
+    forwarded = request.headers.get("x-forwarded-for", "").split(",")[0].strip()
+    return forwarded or (request.client.host if request.client else "")
 
 
 def address_group(address: str) -> str:

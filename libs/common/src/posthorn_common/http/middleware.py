@@ -11,6 +11,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bound_contextvars
 
+from posthorn_common.auditing import audited
 from posthorn_common.clock import new_id
 from posthorn_common.context import child_traceparent
 from posthorn_common.http.problems import problem_response, temporarily_unavailable
@@ -44,7 +45,7 @@ class RequestContextMiddleware:
         given = headers.get("x-request-id", "")
         request_id = given if _REQUEST_ID.fullmatch(given) else str(new_id())
         trace = child_traceparent(headers.get("traceparent"))
-        with bound_contextvars(request_id=request_id, correlation_id=request_id, traceparent=trace):
+        with bound_contextvars(request_id=request_id, correlation_id=request_id, traceparent=trace), audited(None):
             await self._handle(scope, receive, send, request_id)
 
     async def _handle(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:

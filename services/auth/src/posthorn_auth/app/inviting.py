@@ -15,6 +15,7 @@ from posthorn_auth.domain.errors import EmailTaken, LinkNotValid, NotAllowed, To
 from posthorn_auth.domain.invitations import Invitation
 from posthorn_auth.domain.mails import MailPurpose, NewMail
 from posthorn_auth.domain.users import User, check_may_add
+from posthorn_common.auditing import concerns
 from posthorn_common.clock import Clock, new_id
 
 _SECONDS_BETWEEN_MAILS = 60
@@ -54,6 +55,7 @@ class Inviting:
                 raise EmailTaken
             await self._quota.check(uow, actor.organisation_id)
             invitation = await uow.invitations.add(new_id(), actor.organisation_id, email, role, actor.user_id)
+            concerns("invitation", invitation.id)
             await _send(uow, invitation)
         return invitation
 

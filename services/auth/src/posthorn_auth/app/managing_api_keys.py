@@ -9,6 +9,7 @@ from uuid import UUID
 from posthorn_auth.app.ports import AccessTokens, NewUnitOfWork, UnitOfWork
 from posthorn_auth.domain.credentials import ApiKey, hash_secret, new_api_key, shown_prefix
 from posthorn_auth.domain.errors import ApiKeyOver, ExpiryInThePast, InvalidApiKey, ScopeNotHeld
+from posthorn_common.auditing import concerns
 from posthorn_common.clock import Clock, new_id
 from posthorn_common.events import event
 from posthorn_contracts.auth.v1 import ApiKeyRevoked, ApiKeyRevokedData
@@ -57,6 +58,7 @@ class ManagingApiKeys:
         key, secret = self._new_key(organisation_id, creator_id, wanted, now)
         async with self._new_unit_of_work() as uow:
             await _check_scopes(uow, organisation_id, creator_id, creator_scopes, wanted.scopes)
+            concerns("api_key", key.id)
             await uow.api_keys.add(key, hash_secret(secret))
         return key, secret
 
@@ -76,6 +78,7 @@ class ManagingApiKeys:
             expires_at = None if old.expires_at is None else now + (old.expires_at - old.created_at)
             wanted = NewApiKey(old.name, frozenset(old.scopes), expires_at)
             key, secret = self._new_key(organisation_id, creator_id, wanted, now)
+            concerns("api_key", key.id)
             await uow.api_keys.add(key, hash_secret(secret))
             ends = now + max(rotation.overlap, SHORTEST_OVERLAP)
             await uow.api_keys.replace(old.id, key.id, ends if old.expires_at is None else min(old.expires_at, ends))

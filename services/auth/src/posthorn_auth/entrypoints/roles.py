@@ -8,12 +8,13 @@ from collections.abc import AsyncGenerator, Sequence
 from datetime import timedelta
 
 from posthorn_auth.bootstrap import bootstrap
+from posthorn_auth.entrypoints.consumers import subscribe
 from posthorn_auth.entrypoints.http.app import build_app
 from posthorn_auth.settings import Settings
 from posthorn_common.loops import run_every
 from posthorn_common.runtime import Role, http_role
 
-ROLES = ("api", "relay", "scheduler")
+ROLES = ("api", "consumer", "relay", "scheduler")
 _PURGE_SECONDS = 3600.0
 _MAIL_SECONDS = 1.0
 
@@ -40,6 +41,9 @@ async def start(settings: Settings, wanted: frozenset[str]) -> AsyncGenerator[Se
         roles = [
             http_role(build_app(container, business_routes="api" in wanted), host=settings.host, port=settings.port)
         ]
+        if "consumer" in wanted:
+            subscribe(container.bus, container.audit_log)
+            roles.append(Role("consumer", container.bus.run))
         if "relay" in wanted:
             roles.append(Role("relay", container.relay.run))
             roles.append(Role("mails", send_mails))

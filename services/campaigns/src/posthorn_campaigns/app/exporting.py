@@ -17,6 +17,7 @@ from posthorn_campaigns.domain.download_links import DownloadLink, InvalidDownlo
 from posthorn_campaigns.domain.errors import CampaignsError, ExportNotFound
 from posthorn_campaigns.domain.exports import Export, ExportStatus, begin_of, lines_of
 from posthorn_campaigns.domain.imports import FileKind
+from posthorn_common.auditing import concerns
 from posthorn_common.clock import Clock, new_id
 from posthorn_common.errors import TransientError
 
@@ -75,6 +76,7 @@ class Exporting:
                 created_at=now,
                 expires_at=now + self._retention,
             )
+            concerns("export", export.id)
             await uow.exports.add(export)
         await self._ring(export)
         return export

@@ -10,6 +10,7 @@ from uuid import UUID
 from posthorn_campaigns.app.ports import NewUnitOfWork, UnitOfWork
 from posthorn_campaigns.domain.campaigns import Campaign, CampaignStatus, OnAmbiguous
 from posthorn_campaigns.domain.errors import NoSuchReference, StaleCampaign, TemplateNotFound
+from posthorn_common.auditing import concerns
 from posthorn_common.clock import Clock, new_id
 
 
@@ -75,6 +76,7 @@ class ManagingCampaigns:
         )
         async with self._new_unit_of_work() as uow:
             await check_references(uow, campaign)
+            concerns("campaign", campaign.id)
             await uow.campaigns.add(campaign)
         return campaign
 

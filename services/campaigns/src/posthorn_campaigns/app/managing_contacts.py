@@ -15,6 +15,7 @@ from posthorn_campaigns.domain.attributes import fitting
 from posthorn_campaigns.domain.audience import Contact, ContactStatus, check_attributes, merged_attributes
 from posthorn_campaigns.domain.errors import InvalidTransition, NoSuchReference
 from posthorn_campaigns.domain.opt_in import SubscriptionChange
+from posthorn_common.auditing import concerns
 from posthorn_common.clock import Clock, new_id
 from posthorn_common.events import event
 from posthorn_contracts.campaigns.v1 import (
@@ -105,6 +106,7 @@ class ManagingContacts:
             contact = replace(contact, attributes=fitting(attributes, declared, is_new=True))
             if await uow.lists.missing(organisation_id, wanted.list_ids):
                 raise NoSuchReference("list_ids")
+            concerns("contact", contact.id)
             await uow.contacts.add(contact, wanted.list_ids)
             return await _on_lists(uow, contact)
 

@@ -10,6 +10,7 @@ from posthorn_campaigns.app.ports import NewUnitOfWork, UnitOfWork
 from posthorn_campaigns.domain.audience import ContactList
 from posthorn_campaigns.domain.errors import ListInUse, ListNotFound
 from posthorn_campaigns.domain.opt_in import OptIn
+from posthorn_common.auditing import concerns
 from posthorn_common.clock import Clock, new_id
 from posthorn_common.events import event
 from posthorn_contracts.campaigns.v1 import ContactUnsubscribed, ContactUnsubscribedData
@@ -50,6 +51,7 @@ class ManagingLists:
             is_public=is_public,
         )
         async with self._new_unit_of_work() as uow:
+            concerns("list", contact_list.id)
             await uow.lists.add(contact_list)
         return CountedList(contact_list, 0)
 

@@ -14,6 +14,7 @@ from posthorn_campaigns.domain.errors import InvalidRule, RuleProblem, SegmentCy
 from posthorn_campaigns.domain.reading_rules import RuleReading, expanded, read_rule
 from posthorn_campaigns.domain.rules import Rule
 from posthorn_campaigns.domain.segments import Segment
+from posthorn_common.auditing import concerns
 from posthorn_common.clock import Clock, new_id
 
 
@@ -40,6 +41,7 @@ class ManagingSegments:
             await uow.segments.lock(organisation_id)
             reading, _ = await _checked(uow, organisation_id, rule, within=None)
             segment = _using(Segment(new_id(), organisation_id, name, description, rule, (), (), (), now, now), reading)
+            concerns("segment", segment.id)
             await uow.segments.add(segment)
         return segment
 

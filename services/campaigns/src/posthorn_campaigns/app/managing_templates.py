@@ -16,6 +16,7 @@ from posthorn_campaigns.domain.templates import (
     TemplateSource,
     sample_contact,
 )
+from posthorn_common.auditing import concerns
 from posthorn_common.clock import Clock, new_id
 
 _SAMPLE_CAMPAIGN = "Campaign"
@@ -67,6 +68,7 @@ class ManagingTemplates:
             updated_at=now,
         )
         async with self._new_unit_of_work() as uow:
+            concerns("template", template.id)
             await uow.templates.add(template)
         return template
 

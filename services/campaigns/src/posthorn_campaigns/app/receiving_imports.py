@@ -26,6 +26,7 @@ from posthorn_campaigns.domain.imports import (
     ImportStatus,
     RejectedRow,
 )
+from posthorn_common.auditing import concerns
 from posthorn_common.clock import Clock, new_id
 from posthorn_common.errors import TransientError
 
@@ -105,6 +106,7 @@ class ReceivingImports:
             lift_reason=wanted.lift_reason,
         )
         async with self._new_unit_of_work() as uow:
+            concerns("import", job.id)
             await uow.imports.add(job)
         try:
             job = await self._store(job, head, pieces, transcoder)

@@ -17,6 +17,7 @@ from posthorn_campaigns.domain.campaigns import Campaign
 from posthorn_campaigns.domain.errors import Invalid, NotFound, TemplateInvalid, TemplateNotFound
 from posthorn_campaigns.domain.segments import PinnedRules
 from posthorn_campaigns.domain.templates import MessageContent, StoredTemplate
+from posthorn_common.auditing import audited, begin, by_system
 from posthorn_common.clock import Clock
 from posthorn_common.events import event
 from posthorn_common.transient import is_transient
@@ -59,11 +60,13 @@ class StartingCampaigns:
         while True:
             claimed: Campaign | None = None
             try:
-                async with self._new_unit_of_work() as uow:
-                    claimed = await uow.campaigns.claim_due(in_trouble)
-                    if claimed is None:
-                        return handled
-                    await self._start(uow, claimed)
+                with audited(None):
+                    async with self._new_unit_of_work() as uow:
+                        claimed = await uow.campaigns.claim_due(in_trouble)
+                        if claimed is None:
+                            return handled
+                        begin(by_system("campaigns", "start_campaign", claimed.organisation_id, "campaign", claimed.id))
+                        await self._start(uow, claimed)
                 handled += 1
             except Exception as error:
                 if claimed is None or is_transient(error):

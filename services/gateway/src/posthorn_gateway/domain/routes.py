@@ -71,6 +71,7 @@ ROUTES: tuple[Route, ...] = (
     Route("/v1/organisation", Service.AUTH, is_admin=True),
     Route("/v1/users*", Service.AUTH, is_admin=True),
     Route("/v1/api-keys*", Service.AUTH, is_admin=True),
+    Route("/v1/audit-log*", Service.AUTH, is_admin=True),
     Route("/v1/sessions*", Service.AUTH),
     Route("/.well-known/jwks.json", Service.AUTH, Entrance.ANYBODY),
     Route("/v1/campaigns/{id}/statistics*", Service.ANALYTICS),

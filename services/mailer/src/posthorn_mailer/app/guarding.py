@@ -6,6 +6,7 @@ from uuid import UUID
 
 import structlog
 
+from posthorn_common.auditing import by_system, recorded
 from posthorn_common.clock import Clock
 from posthorn_common.events import event
 from posthorn_contracts.mailer.v1 import SendGuarded, SendGuardedData
@@ -50,5 +51,7 @@ class GuardingSends:
             await uow.sends.guard(send_id, raised.words, raised.rearmed_at)
             data = SendGuardedData(campaign_id=send_id, code=raised.code, reason=raised.words)
             await uow.publish(event(SendGuarded, send_id, send.organisation_id, data, self._clock))
+            guarded = by_system("mailer", "pause_campaign", send.organisation_id, "campaign", send_id)
+            await uow.publish(recorded(guarded))
         log.warning("send_guarded", send_id=str(send_id), code=raised.code)
         return True

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
+from posthorn_common.auditing import concerns
 from posthorn_common.clock import Clock, new_id
 from posthorn_mailer.app.ports_domains import (
     DnsLookupFailed,
@@ -83,6 +84,7 @@ class ManagingDomains:
             await uow.domains.lock(organisation_id)
             if await uow.domains.count(organisation_id) >= MAX_DOMAINS:
                 raise TooManyDomains(MAX_DOMAINS)
+            concerns("domain", domain.id)
             if not await uow.domains.add(domain, sealed):
                 raise DomainExists
         return domain

@@ -7,6 +7,7 @@ from datetime import date
 from typing import Any
 from uuid import UUID
 
+from posthorn_common.auditing import concerns
 from posthorn_common.clock import Clock, new_id
 from posthorn_mailer.app.ports_records import NewRecords, RelayHosts, RelayProbe, Vault
 from posthorn_mailer.app.ports_warm_up import DomainToday, WarmUpDays
@@ -108,6 +109,7 @@ class ManagingRelays:
             if is_default:
                 await uow.relays.clear_default(organisation_id)
             password = wanted.password if wanted.username is not None else None
+            concerns("relay", relay.id)
             await uow.relays.add(relay, self._sealed(relay.id, password))
         return relay
 

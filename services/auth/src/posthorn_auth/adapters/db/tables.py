@@ -208,4 +208,25 @@ identities = sa.Table(
     sa.Column("user_id", sa.ForeignKey(users.c.id), nullable=False),
 )
 
+# Who did what, told by all services. A trigger refuses every change of what is there.
+audit_entries = sa.Table(
+    "audit_entries",
+    metadata,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("organisation_id", sa.Uuid, nullable=False),
+    sa.Column("at", _time, nullable=False),
+    sa.Column("service", sa.Text, nullable=False),
+    sa.Column("action", sa.Text, nullable=False),
+    sa.Column("outcome", sa.Text, nullable=False),
+    sa.Column("actor_kind", sa.Text, nullable=False),
+    sa.Column("actor_id", sa.Uuid),
+    sa.Column("resource_kind", sa.Text),
+    sa.Column("resource_id", sa.Uuid),
+    sa.Column("address", sa.Text),
+    sa.Column("request_id", sa.Text),
+    sa.Index(None, "organisation_id", "at", "id"),
+    sa.Index(None, "organisation_id", "actor_id", "at", "id"),
+    sa.Index(None, "organisation_id", "resource_id", "at", "id"),
+)
+
 outbox = outbox_table(metadata)

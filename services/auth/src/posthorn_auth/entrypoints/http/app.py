@@ -11,6 +11,7 @@ from posthorn_auth.entrypoints.http.deps import Services
 from posthorn_auth.entrypoints.http.routes import (
     accounts,
     api_keys,
+    audit_log,
     identity_provider,
     invitations,
     pages,
@@ -60,7 +61,7 @@ def build_app(container: Container | None, *, business_routes: bool = True) -> F
     """Return the application; without a container it can only describe itself."""
     routers = (
         sessions.router, accounts.router, second_factors.router, users.router, invitations.router, api_keys.router,
-        identity_provider.router, keys_router, pages.router,
+        identity_provider.router, audit_log.router, keys_router, pages.router,
         sessions.internal_router, api_keys.internal_router,
     )  # fmt: skip
     app = create_app(

@@ -9,6 +9,7 @@ from fastapi import Depends, Request
 from posthorn_auth.app.joining import Actor
 from posthorn_auth.app.signing_in import Client
 from posthorn_auth.bootstrap import Container
+from posthorn_common.http.clients import client_address
 from posthorn_common.http.identity import authenticated
 from posthorn_common.http.problems import ProblemError
 from posthorn_common.tokens import Principal
@@ -21,10 +22,8 @@ def container(request: Request) -> Container:
 
 
 def client(request: Request) -> Client:
-    """Return where the request comes from; the gateway says so in X-Forwarded-For."""
-    forwarded = request.headers.get("x-forwarded-for", "").split(",")[0].strip()
-    address = forwarded or (request.client.host if request.client else "")
-    return Client(address=address, user_agent=request.headers.get("user-agent", ""))
+    """Return where the request comes from."""
+    return Client(address=client_address(request), user_agent=request.headers.get("user-agent", ""))
 
 
 def person(caller: Annotated[Principal, Depends(authenticated)]) -> Principal:

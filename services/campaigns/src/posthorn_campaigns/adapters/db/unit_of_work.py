@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from types import TracebackType
-from typing import Self
-
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from posthorn_campaigns.adapters.db.activities import SqlActivities
 from posthorn_campaigns.adapters.db.attributes import SqlAttributes
@@ -20,11 +17,11 @@ from posthorn_campaigns.adapters.db.segments import SqlSegments
 from posthorn_campaigns.adapters.db.subscriptions import SqlSubscriptions
 from posthorn_campaigns.adapters.db.templates import SqlTemplates
 from posthorn_common.inbox import first_time
-from posthorn_common.outbox import Outbox
+from posthorn_common.unit_of_work import SqlTransaction
 from posthorn_contracts.envelope import Event
 
 
-class SqlUnitOfWork:
+class SqlUnitOfWork(SqlTransaction):
     """See the port UnitOfWork."""
 
     contacts: SqlContacts
@@ -40,37 +37,21 @@ class SqlUnitOfWork:
     templates: SqlTemplates
     campaigns: SqlCampaigns
 
-    def __init__(self, engine: AsyncEngine) -> None:
-        self._transaction = engine.begin()
-        self._outbox = Outbox()
-
-    async def __aenter__(self) -> Self:
-        """Begin."""
-        self._connection = await self._transaction.__aenter__()
-        self.contacts = SqlContacts(self._connection)
-        self.attributes = SqlAttributes(self._connection)
-        self.segments = SqlSegments(self._connection)
-        self.audiences = SqlAudiences(self._connection)
-        self.engagements = SqlEngagements(self._connection)
-        self.subscriptions = SqlSubscriptions(self._connection)
-        self.activities = SqlActivities(self._connection)
-        self.lists = SqlLists(self._connection)
-        self.imports = SqlImports(self._connection)
-        self.exports = SqlExports(self._connection)
-        self.templates = SqlTemplates(self._connection)
-        self.campaigns = SqlCampaigns(self._connection)
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Commit, or roll back if the block raised."""
-        await self._transaction.__aexit__(kind, error, trace)
-
-    async def publish(self, event: Event) -> None:
-        """Add an event to the outbox."""
-        await self._outbox.add(self._connection, event)
+    def open(self, connection: AsyncConnection) -> None:
+        """Make the repositories."""
+        self.contacts = SqlContacts(connection)
+        self.attributes = SqlAttributes(connection)
+        self.segments = SqlSegments(connection)
+        self.audiences = SqlAudiences(connection)
+        self.engagements = SqlEngagements(connection)
+        self.subscriptions = SqlSubscriptions(connection)
+        self.activities = SqlActivities(connection)
+        self.lists = SqlLists(connection)
+        self.imports = SqlImports(connection)
+        self.exports = SqlExports(connection)
+        self.templates = SqlTemplates(connection)
+        self.campaigns = SqlCampaigns(connection)
 
     async def first_time(self, event: Event) -> bool:
         """Whether the event was not handled before; remembered in this transaction."""
-        return await first_time(self._connection, event.type, event.id)
+        return await first_time(self.connection, event.type, event.id)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from types import TracebackType
-from typing import Self
 from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection
 
+from posthorn_common.unit_of_work import SqlTransaction
 from posthorn_mailer.adapters.db.tables import dkim_keys, sending_domains
 from posthorn_mailer.domain.errors import DomainNotFound
 from posthorn_mailer.domain.sending_domains import DkimAlgorithm, DkimKey, SendingDomain
@@ -20,24 +19,14 @@ from posthorn_mailer.domain.sending_domains import DkimAlgorithm, DkimKey, Sendi
 _KEY_FIELDS = tuple(field.name for field in dataclasses.fields(DkimKey))
 
 
-class SqlDomainsUnitOfWork:
+class SqlDomainsUnitOfWork(SqlTransaction):
     """See the port DomainsUnitOfWork."""
 
     domains: SqlDomains
 
-    def __init__(self, engine: AsyncEngine) -> None:
-        self._transaction = engine.begin()
-
-    async def __aenter__(self) -> Self:
-        """Begin."""
-        self.domains = SqlDomains(await self._transaction.__aenter__())
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Commit, or roll back if the block raised."""
-        await self._transaction.__aexit__(kind, error, trace)
+    def open(self, connection: AsyncConnection) -> None:
+        """Make the repository."""
+        self.domains = SqlDomains(connection)
 
 
 class SqlDomains:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
-
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from posthorn_mailer.adapters.db.messages import SqlMessages
 from posthorn_mailer.adapters.db.relays import SqlRelays
@@ -23,10 +21,9 @@ class SqlRecordsUnitOfWork(SqlUnitOfWork):
         super().__init__(engine)
         self._hash_key = hash_key
 
-    async def __aenter__(self) -> Self:
-        """Begin."""
-        await super().__aenter__()
-        self.relays = SqlRelays(self._connection)
-        self.suppressions = SqlSuppressions(self._connection, self._hash_key)
-        self.messages = SqlMessages(self._connection)
-        return self
+    def open(self, connection: AsyncConnection) -> None:
+        """Make the repositories."""
+        super().open(connection)
+        self.relays = SqlRelays(connection)
+        self.suppressions = SqlSuppressions(connection, self._hash_key)
+        self.messages = SqlMessages(connection)

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from posthorn_common.unit_of_work import SqlTransaction
 from posthorn_mailer.adapters.db.tables import sending_limits
 from posthorn_mailer.domain.limits import NO_LIMITS, DomainLimit, SendingLimits
 
@@ -53,6 +54,8 @@ class SqlSendingLimits:
             "domains": {one.name: [one.messages_per_second, one.max_connections] for one in limits.domains.values()},
         }
         statement = insert(sending_limits).values(organisation_id=organisation_id, **values)
-        async with self._engine.begin() as connection:
-            await connection.execute(statement.on_conflict_do_update(index_elements=["organisation_id"], set_=values))
+        async with SqlTransaction(self._engine) as transaction:
+            await transaction.connection.execute(
+                statement.on_conflict_do_update(index_elements=["organisation_id"], set_=values)
+            )
         self._kept.pop(organisation_id, None)

@@ -1,0 +1,1 @@
+"""What people and programs did, told by every service."""
