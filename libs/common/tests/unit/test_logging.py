@@ -20,7 +20,7 @@ Lines = Callable[[], list[dict[str, Any]]]
 def lines(monkeypatch: pytest.MonkeyPatch) -> Generator[Lines]:
     """Configure logging; returns what was written since, of which there must be something."""
     root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
+    handlers, level, structured = root.handlers[:], root.level, structlog.get_config()
     output = io.StringIO()
     monkeypatch.setattr("sys.stdout", output)
     configure_logging(service="sample", level="INFO")
@@ -32,7 +32,7 @@ def lines(monkeypatch: pytest.MonkeyPatch) -> Generator[Lines]:
     yield written
     root.handlers[:] = handlers
     root.setLevel(level)
-    structlog.reset_defaults()
+    structlog.configure(**structured)  # not the defaults: see pytest_configure in posthorn_local
 
 
 def test_an_event_is_one_json_line_with_the_bound_ids(lines: Lines) -> None:
