@@ -14,6 +14,7 @@ import pytest
 import sqlalchemy as sa
 
 from posthorn_auth.bootstrap import Container
+from posthorn_auth.domain.mails import MailPurpose
 from posthorn_auth.entrypoints.consumers import subscribe
 from posthorn_common.auditing import Action, recorded
 from posthorn_common.clock import new_id
@@ -40,12 +41,15 @@ async def entries(client: httpx.AsyncClient, owner: dict[str, Any], **query: Any
     return found
 
 
-async def _keep_what_was_told(container: Container) -> None:
-    """Do what relay and consumer do."""
+async def _told(container: Container) -> list[str]:
     async with container.engine.connect() as connection:
         query = sa.text("SELECT body FROM outbox WHERE event_type = :type")
-        bodies = (await connection.execute(query, {"type": ActionRecorded.event_type})).scalars().all()
-    for body in bodies:
+        return list(await connection.scalars(query, {"type": ActionRecorded.event_type}))
+
+
+async def _keep_what_was_told(container: Container) -> None:
+    """Do what relay and consumer do."""
+    for body in await _told(container):
         await container.audit_log.on_action_recorded(ActionRecorded.model_validate_json(body))
 
 
@@ -99,13 +103,59 @@ async def test_what_auth_does_is_told_with_names_and_addresses(
     assert {one["address"] for one in await entries(client, owner, action="create_api_key")} == {"192.0.2.9"}
 
 
-async def test_an_unknown_user_leaves_no_entry_anywhere(
+async def test_refusing_a_stranger_writes_as_much_as_refusing_a_user_and_leaves_no_entry(
     client: httpx.AsyncClient, container: Container, register: Any
 ) -> None:
     owner = await register()
-    await client.post("/v1/auth/login", json={"email": f"{uuid4()}@example.com", "password": "whatever it is"})
+    written = []
+    for email in (owner["user"]["email"], f"{uuid4()}@example.com"):
+        before = await _told(container)
+        refused = await client.post("/v1/auth/login", json={"email": email, "password": "whatever it is"})
+        assert refused.status_code == 401
+        written.append(len(await _told(container)) - len(before))
+    assert written == [1, 1]
     await _keep_what_was_told(container)
-    assert [one["outcome"] for one in await entries(client, owner)] == ["done"]
+    assert [one["outcome"] for one in await entries(client, owner)] == ["refused", "done"]
+    async with container.engine.connect() as connection:
+        of_nobody = "SELECT count(*) FROM audit_entries WHERE organisation_id = '00000000-0000-0000-0000-000000000000'"
+        assert await connection.scalar(sa.text(of_nobody)) == 0
+
+
+async def test_what_is_proved_by_a_link_is_told(
+    client: httpx.AsyncClient, container: Container, register: Any, token_of: Any
+) -> None:
+    owner = await register()
+    email, where = owner["user"]["email"], {"X-Forwarded-For": "192.0.2.11"}
+    await client.post("/v1/auth/email/verification", headers=owner["headers"])
+    body = {"token": await token_of(email, MailPurpose.VERIFY_EMAIL)}
+    assert (await client.post("/v1/auth/email/confirm", json=body, headers=where)).status_code == 200
+    await client.post("/v1/auth/password-reset", json={"email": email})
+    await container.sending_mails.send_due()  # finds out whose address it is
+    token = await token_of(email, MailPurpose.RESET_PASSWORD)
+    reset = {"token": token, "new_password": "another long and private sentence"}
+    assert (await client.post("/v1/auth/password-reset/complete", json=reset, headers=where)).status_code == 204
+    await _keep_what_was_told(container)
+    found = await entries(client, owner)
+    assert [(one["action"], one["actor_name"], one["address"]) for one in found][:2] == [
+        ("reset_password", "Ada", "192.0.2.11"), ("confirm_email", "Ada", "192.0.2.11"),
+    ]  # fmt: skip
+
+
+async def test_who_accepts_an_invitation_is_told_as_themselves(
+    client: httpx.AsyncClient, container: Container, register: Any, token_of: Any
+) -> None:
+    owner = await register()
+    email = f"{uuid4()}@example.com"
+    invitation = (
+        await client.post("/v1/invitations", json={"email": email, "role": "viewer"}, headers=owner["headers"])
+    ).json()
+    token = await token_of(email, MailPurpose.INVITATION)
+    body = {"token": token, "name": "Grace", "password": "a quite different sentence"}
+    assert (await client.post("/v1/auth/invitations/accept", json=body)).status_code == 201
+    await _keep_what_was_told(container)
+    accepted, invited, _sign_in = await entries(client, owner)
+    assert (accepted["action"], accepted["actor_name"]) == ("accept_invitation", "Grace")
+    assert (invited["resource_kind"], invited["resource_id"]) == ("invitation", invitation["id"])
 
 
 async def test_entries_are_filtered_and_paged_newest_first(

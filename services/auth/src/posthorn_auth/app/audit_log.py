@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
+from posthorn_auth.app.account_actions import NOBODY
 from posthorn_contracts.audit.v1 import ActionRecorded, ActorKind, AuditOutcome
 
 _AT_A_TIME = 1000
@@ -69,8 +70,9 @@ class AuditLog:
         self._entries = entries
 
     async def on_action_recorded(self, event: ActionRecorded) -> None:
-        """Keep what a service has told."""
-        await self._entries.add(event)
+        """Keep what a service has told, unless it is about nobody."""
+        if event.organisation_id != NOBODY:
+            await self._entries.add(event)
 
     async def page(
         self, organisation_id: UUID, wanted: AuditFilter, after: Place | None, limit: int

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from uuid import UUID
 
+from posthorn_auth.app.account_actions import by_user
 from posthorn_auth.app.joining import Actor, Joining, join, present_role
 from posthorn_auth.app.mail_quota import MailQuota
 from posthorn_auth.app.passwords import NewPasswords
@@ -29,6 +30,8 @@ class Acceptance:
     token: str
     name: str
     password: str
+    address: str
+    """The network address that it comes from."""
 
 
 class Inviting:
@@ -117,7 +120,9 @@ class Inviting:
                 password_hash=password_hash,
                 email_verified=True,
             )
-            return await join(uow, joining, self._clock)
+            user = await join(uow, joining, self._clock)
+            await uow.publish(by_user("accept_invitation", user, acceptance.address))
+        return user
 
     async def _check_inviter(self, uow: UnitOfWork, invitation: Invitation) -> None:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from uuid import UUID
 
+from posthorn_auth.app.account_actions import by_user
 from posthorn_auth.app.mail_quota import MailQuota
 from posthorn_auth.app.passwords import NewPasswords, PasswordProof
 from posthorn_auth.app.ports import LoginThrottle, NewUnitOfWork, UnitOfWork
@@ -63,7 +64,7 @@ class ProvingAddresses:
             await uow.mails.add(wanted)
             await send_to(uow, user, MailPurpose.EMAIL_CHANGE_REQUESTED)
 
-    async def confirm(self, token: str) -> User:
+    async def confirm(self, token: str, client: Client) -> User:
         """Confirm an address by the token that was sent to it; a new one becomes the user's.
 
         Raises LinkNotValid, EmailTaken.
@@ -78,6 +79,7 @@ class ProvingAddresses:
                 raise LinkNotValid
             changed = replace(user, email=mail.to_email, email_verified_at=now, updated_at=now)
             await uow.users.save(changed)
+            await uow.publish(by_user("confirm_email", changed, client.address))
             if changed.email != user.email:
                 await uow.mails.void_of_user(user.id, MailPurpose.RESET_PASSWORD)
                 await send_to(uow, user, MailPurpose.EMAIL_CHANGED)
@@ -110,6 +112,7 @@ class ProvingAddresses:
             await uow.mails.void_of_user(user.id, MailPurpose.RESET_PASSWORD)
             await revoke_all_sessions(uow, user, self._clock)
             await send_to(uow, user, MailPurpose.PASSWORD_CHANGED)
+            await uow.publish(by_user("reset_password", user, client.address))
         await self._throttle.succeed(user.email, client.address)
 
 

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import structlog
 
+from posthorn_auth.app.account_actions import by_user, refused_sign_in
 from posthorn_auth.app.passwords import NewPasswords, PasswordProof
 from posthorn_auth.app.ports import AccessTokens, LoginThrottle, NewUnitOfWork, PasswordHasher, UnitOfWork
 from posthorn_auth.domain.credentials import Session, hash_secret, new_secret, successor
@@ -22,11 +23,8 @@ from posthorn_auth.domain.errors import (
 from posthorn_auth.domain.mails import MailPurpose, NewMail
 from posthorn_auth.domain.second_factors import Enrolment
 from posthorn_auth.domain.users import OWNER, Organisation, User, UserStatus
-from posthorn_common.auditing import Action, recorded
 from posthorn_common.clock import Clock, new_id
-from posthorn_common.context import correlation_id
 from posthorn_common.events import event
-from posthorn_contracts.audit.v1 import ActorKind, AuditOutcome
 from posthorn_contracts.auth.v1 import (
     OrganisationRegistered,
     OrganisationRegisteredData,
@@ -171,15 +169,17 @@ class SigningIn:
         async with self._new_unit_of_work() as uow:
             # Hashing takes its time: the user may have been deactivated meanwhile, or have another password.
             current = await uow.users.lock(user.organisation_id, user.id)
-            if not current.is_active or current.password_hash != user.password_hash:
-                raise await self._refused(user, client)
-            if outdated:
-                current = replace(current, password_hash=new_hash, updated_at=self._clock.now())
-                await uow.users.save(current)
-            organisation = await uow.users.organisation(current.organisation_id, stays=True)
-            if current.two_factor or organisation.two_factor_required:
-                return await self._challenge(uow, current)
-            session, refresh_token = await self.open_session(uow, current, client)
+            is_still = current.is_active and current.password_hash == user.password_hash
+            if is_still:
+                if outdated:
+                    current = replace(current, password_hash=new_hash, updated_at=self._clock.now())
+                    await uow.users.save(current)
+                organisation = await uow.users.organisation(current.organisation_id, stays=True)
+                if current.two_factor or organisation.two_factor_required:
+                    return await self._challenge(uow, current)
+                session, refresh_token = await self.open_session(uow, current, client)
+        if not is_still:
+            raise await self._refused(user, client)
         await self._throttle.succeed(email, client.address)
         return SignedIn(current, await self.answer(current, session, refresh_token))
 
@@ -247,7 +247,7 @@ class SigningIn:
         async with self._new_unit_of_work() as uow:
             latest = await uow.users.lock(organisation_id, user_id)
             if latest.password_hash != user.password_hash:
-                raise await self._refused(user, client)
+                raise InvalidCredentials
             await uow.users.save(replace(latest, password_hash=password_hash, updated_at=self._clock.now()))
             await revoke_all_sessions(uow, latest, self._clock, keep=session_id)
             await uow.mails.void_of_user(latest.id, MailPurpose.RESET_PASSWORD)
@@ -312,7 +312,7 @@ class SigningIn:
         )
         refresh_token = new_secret()
         await uow.sessions.add(session, hash_secret(refresh_token))
-        await uow.publish(recorded(_sign_in(user, client, AuditOutcome.DONE)))
+        await uow.publish(by_user("sign_in", user, client.address))
         return session, refresh_token
 
     async def _use(self, uow: UnitOfWork, token_hash: bytes, following_hash: bytes, client: Client) -> Session | None:
@@ -337,31 +337,14 @@ class SigningIn:
 
     async def _refused(self, user: User | None, client: Client) -> InvalidCredentials:
         log.info("login_refused", user_id=str(user.id) if user else None)
-        if user is not None:
-            async with self._new_unit_of_work() as uow:
-                await uow.publish(recorded(_sign_in(user, client, AuditOutcome.REFUSED)))
+        async with self._new_unit_of_work() as uow:  # for nobody as well: it must not be quicker
+            await uow.publish(refused_sign_in(user, client.address))
         return InvalidCredentials()
 
     async def answer(self, user: User, session: Session, refresh_token: str) -> Tokens:
         """Return the tokens of a session, once it is stored."""
         access_token = await self._tokens.issue_for_session(user, session)
         return Tokens(access_token=access_token, refresh_token=refresh_token, session_id=session.id)
-
-
-def _sign_in(user: User, client: Client, outcome: AuditOutcome) -> Action:
-    is_known = outcome is AuditOutcome.DONE
-    return Action(
-        service="auth",
-        name="sign_in",
-        organisation_id=user.organisation_id,
-        actor_kind=ActorKind.USER if is_known else ActorKind.UNKNOWN,
-        actor_id=user.id if is_known else None,
-        address=client.address,
-        request_id=correlation_id(),
-        resource_kind="user",
-        resource_id=user.id,
-        outcome=outcome,
-    )
 
 
 async def revoke_session(uow: UnitOfWork, session: Session, clock: Clock) -> None:

@@ -58,6 +58,6 @@ async def ask_to_change_email(body: ChangeEmailRequest, caller: Person, services
 
 
 @router.post("/v1/auth/email/confirm", operation_id="confirm_email", responses=responses(400, 409, 422))
-async def confirm_email(body: ConfirmEmailRequest, services: Services) -> UserAnswer:
+async def confirm_email(body: ConfirmEmailRequest, services: Services, client: FromClient) -> UserAnswer:
     """Confirm an address by the token from the message."""
-    return UserAnswer.model_validate(await services.proving_addresses.confirm(body.token))
+    return UserAnswer.model_validate(await services.proving_addresses.confirm(body.token, client))

@@ -8,7 +8,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends
 
 from posthorn_auth.app.inviting import Acceptance
-from posthorn_auth.entrypoints.http.deps import Services, actor
+from posthorn_auth.entrypoints.http.deps import FromClient, Services, actor
 from posthorn_auth.entrypoints.http.schemas import (
     AcceptInvitationRequest,
     InvitationAnswer,
@@ -74,7 +74,7 @@ async def revoke_invitation(invitation_id: UUID, caller: Writer, services: Servi
     status_code=201,
     responses=responses(400, 409, 422),
 )
-async def accept_invitation(body: AcceptInvitationRequest, services: Services) -> UserAnswer:
+async def accept_invitation(body: AcceptInvitationRequest, services: Services, client: FromClient) -> UserAnswer:
     """Join the organisation with a name and a password. Sign in afterwards."""
-    acceptance = Acceptance(token=body.token, name=body.name, password=body.password)
+    acceptance = Acceptance(body.token, body.name, body.password, client.address)
     return UserAnswer.model_validate(await services.inviting.accept(acceptance))
