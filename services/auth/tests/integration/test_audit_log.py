@@ -85,6 +85,8 @@ async def test_what_auth_does_is_told_with_names_and_addresses(
     where = {"X-Forwarded-For": "192.0.2.9"}
     assert (await client.post("/v1/auth/login", json={**login, "password": "wrong"}, headers=where)).status_code == 401
     assert (await client.post("/v1/auth/login", json=login, headers=where)).status_code == 200
+    member = {"name": "Grace", "email": f"{uuid4()}@example.com", "password": login["password"], "role": "viewer"}
+    added = (await client.post("/v1/users", json=member, headers=owner["headers"])).json()
     body = {"name": "Importer", "scopes": ["contacts:read"]}
     key = (await client.post("/v1/api-keys", json=body, headers={**owner["headers"], **where})).json()
     await client.delete(f"/v1/api-keys/{key['id']}", headers=owner["headers"])
@@ -97,6 +99,7 @@ async def test_what_auth_does_is_told_with_names_and_addresses(
         ("sign_in", "done", "user", "Ada", "user", user_id),
         ("sign_in", "refused", "unknown", None, "user", user_id),
         ("sign_in", "done", "user", "Ada", "user", user_id),
+        ("add_user", "done", "user", "Ada", "user", added["id"]),
         ("create_api_key", "done", "user", "Ada", "api_key", key["id"]),
         ("revoke_api_key", "done", "user", "Ada", "api_key", key["id"]),
     ]

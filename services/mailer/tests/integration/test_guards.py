@@ -11,6 +11,7 @@ from uuid import UUID
 import pytest
 import pytest_asyncio
 
+from posthorn_contracts.audit.v1 import ActionRecorded, ActorKind
 from posthorn_contracts.mailer.v1 import SendGuarded
 from posthorn_mailer.adapters.db.tables import deliveries
 from posthorn_mailer.domain.feedback import Feedback, FeedbackType
@@ -52,6 +53,9 @@ async def test_too_many_bounces_pause_a_campaign_once_and_a_person_may_overrule_
     assert await strict.counts(campaign_id) == {"sent": 8, "bounced": 2, "pending": 30}
     (told,) = await strict.events(SendGuarded)
     assert told.data.code == "hard_bounce_rate"
+    (audited,) = await strict.events(ActionRecorded)
+    assert (audited.data.action, audited.data.actor_kind) == ("pause_campaign", ActorKind.SYSTEM)
+    assert audited.data.resource_id == campaign_id
     assert told.data.reason == "2 of 10 messages have bounced, more than 10 %."
     view = await strict.container.resolving.get_send(strict.organisation_id, campaign_id)
     assert view.send.notice == told.data.reason

@@ -8,6 +8,7 @@ from uuid import UUID
 from posthorn_auth.app.ports import UnitOfWork
 from posthorn_auth.domain.errors import NotAllowed, UserNotFound
 from posthorn_auth.domain.users import User, UserStatus
+from posthorn_common.auditing import concerns
 from posthorn_common.clock import Clock, new_id
 from posthorn_common.events import event
 from posthorn_contracts.auth.v1 import UserAdded, UserAddedData
@@ -50,6 +51,7 @@ async def join(uow: UnitOfWork, joining: Joining, clock: Clock) -> User:
         updated_at=now,
         email_verified_at=now if joining.email_verified else None,
     )
+    concerns("user", user.id)
     await uow.users.add(user)
     data = UserAddedData(user_id=user.id, role=Role(user.role))
     await uow.publish(event(UserAdded, user.id, user.organisation_id, data, clock))

@@ -122,6 +122,7 @@ class ManagingCampaigns:
         async with self._new_unit_of_work() as uow:
             campaign = await uow.campaigns.get(organisation_id, campaign_id)
             copy = campaign.duplicate(new_id(), self._clock.now())
+            concerns("campaign", copy.id)
             await uow.campaigns.add(copy)
         return copy
 
