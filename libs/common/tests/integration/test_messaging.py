@@ -131,6 +131,8 @@ async def test_what_an_older_version_left_among_the_unrouted_for_others_is_clear
         await bus.ping()
         connection = await aio_pika.connect(amqp_url)
         async with connection, connection.channel() as channel:
+            # What other tests have left there has no consumer, and would stay.
+            await (await channel.get_queue("posthorn.unrouted")).purge()
             left = aio_pika.Message(b"{}", type=OrganisationRegistered.event_type)
             exchange = await channel.get_exchange("posthorn.unrouted")
             await exchange.publish(left, routing_key=OrganisationRegistered.event_type)
