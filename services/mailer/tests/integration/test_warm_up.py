@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
+from unittest.mock import ANY
 from uuid import uuid4
 
 import httpx
@@ -172,6 +173,18 @@ async def test_a_plan_that_became_smaller_gives_a_domain_nothing_more(office: Of
     assert (await days.reserve_by_domain(wide, {"a.example": 30})).counts == {"a.example": 10}
     free = replace(relay, warm_up=replace(relay.warm_up, starts_on=today - timedelta(days=190)))
     assert (await days.reserve_by_domain(free, {"a.example": 1000})).counts == {"a.example": 1000}
+
+
+async def test_a_day_without_limit_is_asked_for_once_until_the_plan_changes(office: Office, today: date) -> None:
+    relay = await a_relay(office, today, 100)
+    grown = replace(relay.warm_up, starts_on=today - timedelta(days=190), first_day_per_domain=20)
+    warm_ups = WarmUps(SqlWarmUpDays(office.container.engine))
+    assert await warm_ups.take_by_domain(replace(relay, warm_up=grown), {"a.example": 30}) == ({"a.example": 30}, ANY)
+    wanted = {"a.example": 30}
+    small = replace(relay.warm_up, first_day_per_domain=20)
+    assert (await warm_ups.take_by_domain(replace(relay, warm_up=small), wanted))[0] == wanted, "nobody is asked"
+    changed = replace(relay, warm_up=small, version=relay.version + 1)
+    assert (await warm_ups.take_by_domain(changed, wanted))[0] == {"a.example": 20}
 
 
 async def test_processes_that_reserve_at_once_get_no_more_than_there_is(office: Office, today: date) -> None:

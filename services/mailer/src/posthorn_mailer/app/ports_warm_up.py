@@ -29,10 +29,14 @@ class UsedToday:
 
 @dataclass(frozen=True, slots=True)
 class ReservedByDomain:
-    """Parts of what recipient groups get on a day. `seconds_left` is until that day ends, by the database's clock."""
+    """Parts of what recipient groups get on a day. `seconds_left` is until that day ends, by the database's clock.
+
+    `is_free` tells that the day has no limit for any of them.
+    """
 
     counts: Mapping[str, int]
     seconds_left: float
+    is_free: bool
 
 
 @dataclass(frozen=True, slots=True)

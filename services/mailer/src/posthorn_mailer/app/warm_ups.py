@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date
 from uuid import UUID
 
@@ -34,7 +34,8 @@ class _Allowance:
     left: int = 0
     ends_at: float = 0.0
     version: int = 0
-    used_up_until: float = field(default=0.0)
+    used_up_until: float = 0.0
+    domains_free_until: float = 0.0
 
     def take(self, wanted: int) -> int:
         if time.monotonic() >= self.ends_at:
@@ -92,6 +93,9 @@ class WarmUps:
 
         What is then not sent has used its place nevertheless.
         """
+        allowance, asked_at = self._of(relay), time.monotonic()
+        if asked_at < allowance.domains_free_until:
+            return wanted, 0.0
         try:
             reserved = await self._days.reserve_by_domain(relay, wanted)
         except Exception as error:
@@ -99,6 +103,8 @@ class WarmUps:
                 raise
             log.warning("warm_up_not_counted", relay_id=str(relay.id), error=type(error).__name__)
             return {}, _DATABASE_PAUSE_SECONDS
+        if reserved.is_free:
+            allowance.domains_free_until = asked_at + reserved.seconds_left
         return reserved.counts, min(reserved.seconds_left, _LONGEST_LOOK_SECONDS)
 
     async def give_back(self, relay: Relay) -> None:
@@ -118,7 +124,7 @@ class WarmUps:
         allowance = self._allowances.setdefault(relay.id, _Allowance())
         if allowance.version < relay.version:
             # The plan may be another one.
-            allowance.version, allowance.used_up_until = relay.version, 0.0
+            allowance.version, allowance.used_up_until, allowance.domains_free_until = relay.version, 0.0, 0.0
         return allowance
 
     @staticmethod

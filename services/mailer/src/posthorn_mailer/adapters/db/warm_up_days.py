@@ -64,7 +64,7 @@ class SqlWarmUpDays:
             clock = (await connection.execute(_CLOCK)).one()
             limit = None if relay.warm_up is None else relay.warm_up.limit_per_domain_on(clock.day)
             if limit is None:
-                return ReservedByDomain(dict(wanted), clock.seconds_left)
+                return ReservedByDomain(wanted, clock.seconds_left, is_free=True)
             groups = sorted(wanted)  # always in the same order, so that workers do not lock each other out
             values = {
                 "organisation_id": relay.organisation_id,
@@ -75,7 +75,8 @@ class SqlWarmUpDays:
                 "most": limit,
             }
             rows = await connection.execute(_RESERVE_BY_DOMAIN, values)
-            return ReservedByDomain({row.recipient_group: row.allowed for row in rows}, clock.seconds_left)
+            counts = {row.recipient_group: row.allowed for row in rows}
+            return ReservedByDomain(counts, clock.seconds_left, is_free=False)
 
     async def domains_today(self, relay: Relay, limit: int) -> list[DomainToday]:
         """Return the recipient groups that got most today."""
