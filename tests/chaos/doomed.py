@@ -82,7 +82,7 @@ def _after_commit(unit_of_work: type, owner: type, name: str, wanted: Wanted = _
 
     async def doomed(self: Any, *arguments: Any) -> None:
         await commit(self, *arguments)
-        if self._connection in doomed_connections:
+        if self.connection in doomed_connections:
             _die()
 
     unit_of_work.__aexit__ = doomed  # type: ignore[attr-defined]

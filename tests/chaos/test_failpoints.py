@@ -116,7 +116,7 @@ _POINTS = [
     Point("T9", "drained, published", "mailer", State(
         "completed", told=True, drained=True, deliveries=_SENT, batches=_DONE, accepted=300), event=_DRAINED),
 ]  # fmt: skip
-_IN_SHORT = {"launch, published", "open, written", "content has left"}
+_IN_SHORT = {"launch, published", "claim, committed", "open, written", "content has left"}
 
 
 @pytest.fixture(scope="session")
