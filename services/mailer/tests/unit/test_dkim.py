@@ -16,6 +16,7 @@ from posthorn_common.clock import new_id
 from posthorn_mailer.adapters.dkim import DkimSigner, SigningKey, canonical_body, load_key, make_key
 from posthorn_mailer.adapters.letters import compose
 from posthorn_mailer.adapters.mime import Personal, Sender, Skeleton
+from posthorn_mailer.adapters.quoted_printable import quoted_printable
 from posthorn_mailer.domain.messages import Letter
 from posthorn_mailer.domain.sending_domains import DkimAlgorithm
 
@@ -53,7 +54,8 @@ Verified = Callable[[bytes, Mapping[str, str], int], list[bool]]
 
 def campaign_message(name: str = "Ada", subject: str = "Hello", plain: str = "Hi", html: str = "<p>Hi</p>") -> bytes:
     sender = Sender(name, f"post@{DOMAIN}", f"answers@{DOMAIN}", "letters.example.com", "a:b:c:d", "=_x")
-    personal = Personal("grace@example.org", subject, f"id@{DOMAIN}", DATED, "https://x.test/u/t", "t", plain, html)
+    dated, bodies = int(DATED.timestamp()), (quoted_printable(plain), quoted_printable(html))
+    personal = Personal("grace@example.org", subject, f"id@{DOMAIN}", dated, "https://x.test/u/t", *bodies)
     return Skeleton(sender).message(personal)
 
 

@@ -24,6 +24,7 @@ from posthorn_contracts.recipient_tokens import RecipientToken
 from posthorn_mailer.adapters.composing.manuscripts import Editor
 from posthorn_mailer.adapters.composing.press import Press, Unprintable
 from posthorn_mailer.adapters.mime import Personal, Sender, Skeleton, one_line
+from posthorn_mailer.adapters.quoted_printable import quoted_printable
 from posthorn_mailer.app.ports_content import Recipient
 from posthorn_mailer.app.ports_transport import OutgoingMessage
 
@@ -77,8 +78,11 @@ def normalised(value: str) -> str:
 def test_a_parser_finds_exactly_what_was_asked_for(name: str, subject: str, plain: str, html: str) -> None:
     sender = Sender(name, "post@example.com", "answers@example.com", "letters.example.com", "a:b:c:d", "=_x")
     raw = Skeleton(sender).message(
-        Personal("grace@example.org", subject, "id@example.com", DATED, "https://x.test/u/t", "t", plain, html)
-    )
+        Personal(
+            "grace@example.org", subject, "id@example.com", int(DATED.timestamp()), "https://x.test/u/t",
+            quoted_printable(plain), quoted_printable(html),
+        )
+    )  # fmt: skip
     message = parsed(raw)
     assert message.keys() == HEADERS
     assert not message.defects

@@ -5,13 +5,15 @@ from __future__ import annotations
 import binascii
 import re
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from posthorn_mailer.adapters.quoted_printable import SharedText, quoted_printable
+from posthorn_mailer.adapters.quoted_printable import MarkedText, NotSpliced, quoted_printable, seam_of
 
 MARK = "m4rk-" * 13 + "x"
 TOKEN = b"t0ken_" * 11
+SEAM = seam_of(MARK)
 # RFC 2045 §6.7: `=` stands before two digits or at the end of a line, and no line ends in a space.
 LINE = re.compile(rb"(?:[\t !-<>-~]|=[0-9A-F]{2})*(?<![\t ])=?\Z|(?:[\t !-<>-~]|=[0-9A-F]{2})*=\Z")
 
@@ -45,29 +47,39 @@ def test_a_text_is_decoded_as_it_was(text: str) -> None:
     assert said(quoted_printable(text)) == meant(text)
 
 
-@given(shared=lists, values=lists)
-@example(shared=["s" * 80, " " * 30 + "t"], values=["value ", "\n.\n", "=3D"])
-@example(shared=[".dot " * 8, "x" * 30], values=["", "\n"])
-@example(shared=["one " * 10 + "\n", "two\t" * 10], values=["", "x" * 75, "\t"])
-@example(shared=["again and again and again " * 2] * 3, values=["again and again and again "])
-def test_a_text_with_shared_pieces_is_decoded_as_it_was(shared: list[str], values: list[str]) -> None:
-    encoder = SharedText(shared, mark=MARK)
-    for order in (shared, shared[::-1], shared[1:], [*shared, *shared]):
+@given(literals=lists, values=lists)
+@example(literals=["s" * 80, " " * 30 + "t"], values=["value ", "\n.\n", "=3D"])
+@example(literals=[".dot " * 8, "x" * 30], values=["", "\n"])
+@example(literals=["one " * 10 + "\n", "two\t" * 10], values=["", "x" * 75, "\t"])
+@example(literals=["a" + MARK, MARK, "é"], values=[MARK, "", f"{MARK}{MARK}\n"])
+def test_a_text_with_literals_is_decoded_as_it_was(literals: list[str], values: list[str]) -> None:
+    encoder = MarkedText(MARK, literals)
+    for order in ([*range(len(literals))], [*range(len(literals))][::-1], [*range(len(literals))] * 2):
         between = [*values, *[""] * len(order)]
-        text = "".join(value + piece for piece, value in zip(order, between, strict=False)) + "".join(values[-1:])
-        assert said(encoder.encode(text, TOKEN)) == meant(text)
+        pairs = list(zip(between, order, strict=False))
+        seamed = "".join(f"{value}{SEAM}{number}{SEAM}" for value, number in pairs)
+        whole = "".join(value + literals[number] for value, number in pairs)
+        body = encoder.splice(seamed, TOKEN, most_bytes=1_000_000)
+        assert said(body) == "".join(
+            meant(part) for value, number in pairs for part in (value, literals[number])
+        ).replace(MARK, TOKEN.decode())
+        assert body.count(TOKEN) == whole.count(MARK)
 
 
-@given(shared=lists, values=lists)
-def test_what_replaces_a_mark_is_never_broken(shared: list[str], values: list[str]) -> None:
-    marked = [MARK.join(("before " * 5, piece, "after")) for piece in shared]
-    text = "".join(piece + value + MARK for piece, value in zip(marked, [*values, *[""] * len(marked)], strict=False))
-    body = SharedText(marked, mark=MARK).encode(text, TOKEN)
+@given(text=texts)
+def test_what_replaces_a_mark_is_never_broken(text: str) -> None:
+    text = MARK.join(("before " * 5, text, "after", ""))
+    body = MarkedText(MARK).encode(text, TOKEN)
     assert body.count(TOKEN) == text.count(MARK)
     assert said(body) == meant(text).replace(MARK, TOKEN.decode())
 
 
-def test_what_is_shared_is_encoded_once() -> None:
-    shared = "Dear reader, here is what all of you have asked for =\n"
-    body = SharedText([shared], mark=MARK).encode(f"{shared}Ada", TOKEN)
-    assert body == b"Dear reader, here is what all of you have asked for =3D\r\nAda"
+def test_a_literal_is_encoded_once() -> None:
+    body = MarkedText(MARK, ["Dear reader, =\n"]).splice(f"{SEAM}0{SEAM}Ada", TOKEN, most_bytes=100)
+    assert body == b"Dear reader, =3D\r\nAda"
+
+
+@pytest.mark.parametrize("text", [SEAM, f"{SEAM}1{SEAM}", f"{SEAM}x{SEAM}", f"{SEAM}{SEAM}", f"{SEAM}0{SEAM}" * 8])
+def test_seams_that_are_not_ours_or_print_too_much_are_refused(text: str) -> None:
+    with pytest.raises(NotSpliced):
+        MarkedText(MARK, ["Dear reader"]).splice(text, TOKEN, most_bytes=100)

@@ -9,13 +9,10 @@ from __future__ import annotations
 
 import binascii
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import NamedTuple
-
-from posthorn_mailer.adapters.quoted_printable import quoted_printable
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 _ATOMS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?: [A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*\Z")
@@ -40,39 +37,22 @@ class Sender:
 
 
 class Personal(NamedTuple):
-    """What differs from recipient to recipient."""
+    """What differs from recipient to recipient. `dated` is a Unix time; the bodies are quoted-printable already."""
 
     to: str
     subject: str
     message_id: str
-    dated: datetime
+    dated: int
     unsubscribe_url: str
-    token: str
-    text: str
-    html: str
-
-
-Encoder = Callable[[str, bytes], bytes]
-"""Makes a body of a text and the recipient's token, which goes where the text has a mark."""
-
-
-def _without_marks(text: str, _token: bytes) -> bytes:
-    return quoted_printable(text)
+    text: bytes
+    html: bytes
 
 
 class Skeleton:
     """The shared parts of a campaign's messages."""
 
-    def __init__(
-        self,
-        sender: Sender,
-        *,
-        encode_text: Encoder = _without_marks,
-        encode_html: Encoder = _without_marks,
-    ) -> None:
-        """`sender.boundary` must contain `=_`, which quoted-printable never does, and that the encoders must return."""
-        self._encode_text = encode_text
-        self._encode_html = encode_html
+    def __init__(self, sender: Sender) -> None:
+        """`sender.boundary` must contain `=_`, which quoted-printable never does."""
         boundary = sender.boundary
         shared = [f"From: {_mailbox(sender.name, sender.email)}"]
         if sender.reply_to:
@@ -95,22 +75,11 @@ class Skeleton:
         own = (
             f"To: {one_line(personal.to)}\r\n"
             f"{_subject(personal.subject)}\r\n"
-            f"Date: {_date(int(personal.dated.timestamp()))}\r\n"
+            f"Date: {_date(personal.dated)}\r\n"
             f"Message-ID: <{personal.message_id}>\r\n"
             f"List-Unsubscribe: <{personal.unsubscribe_url}>\r\n"
         ).encode()
-        token = personal.token.encode()
-        return b"".join(
-            (
-                self._head,
-                own,
-                self._middle,
-                self._encode_text(personal.text, token),
-                self._between,
-                self._encode_html(personal.html, token),
-                self._tail,
-            )
-        )
+        return b"".join((self._head, own, self._middle, personal.text, self._between, personal.html, self._tail))
 
 
 def one_line(text: str) -> str:

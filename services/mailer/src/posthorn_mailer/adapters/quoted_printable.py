@@ -12,7 +12,6 @@ import re
 from collections.abc import Iterable
 
 _SOFT_BREAK = b"=\r\n"
-_SHORTEST_SHARED = 24
 _LONGEST_PLAIN = 70
 _LONGEST_LINE = 76
 _DOTTED = re.compile(rb"^\.([^\n]*)", re.MULTILINE)
@@ -24,36 +23,54 @@ def quoted_printable(text: str) -> bytes:
     return _encoded(_utf8(_with_line_feeds(text)))
 
 
-class SharedText:
+def seam_of(mark: str) -> str:
+    """Return the seam that belongs to a mark."""
+    return f"\0{mark[-12:]}"
+
+
+class NotSpliced(Exception):
+    """The seams of a text are not as they should be."""
+
+
+class MarkedText:
     """Encodes texts that are made from one template.
 
-    `shared` are strings that may be found in them, in this order; none has to be. `mark` stands in the texts for
-    something of up to 75 letters, digits, `-` and `_` that is put in its place: no line break is ever made within it.
+    `mark` stands in the texts for something of up to 75 letters, digits, `-` and `_` that is put in its place: no line
+    break is ever made within it. `literals` are what the template has between its tags, encoded here once and for all.
+    A seam stands before and after the number of a literal; nobody but us knows it, as little as the mark.
     """
 
-    def __init__(self, shared: Iterable[str], *, mark: str) -> None:
+    def __init__(self, mark: str, literals: Iterable[str] = ()) -> None:
         self._mark = mark
-        long_enough = (text for text in shared if len(text) >= _SHORTEST_SHARED)
-        self._shared = [(text[:_SHORTEST_SHARED], text, self._parts(text)) for text in long_enough]
+        self._seam = seam_of(mark)
+        self._literals = [self._parts(_with_line_feeds(literal)) for literal in literals]
 
     def encode(self, text: str, meant: bytes) -> bytes:
         """Return the text as quoted-printable, with CRLF line ends and with what the mark stands for in its place."""
-        text = _with_line_feeds(text)
+        return _ended((meant + _SOFT_BREAK).join(self._parts(_with_line_feeds(text))))
+
+    def splice(self, text: str, meant: bytes, *, most_bytes: int) -> bytes:
+        """Return the same of a text in which the number of a literal, between two seams, stands for that literal.
+
+        Raises NotSpliced where the text has other seams, or the literals alone are more than `most_bytes`.
+        """
+        pieces = _with_line_feeds(text).split(self._seam)
         ended = meant + _SOFT_BREAK
-        pieces: list[bytes] = []
-        at = 0
-        for start, shared, parts in self._shared:
-            # Looking for a long string takes much longer than for its beginning.
-            found = text.find(start, at)
-            if found < 0 or not text.startswith(shared, found):
-                continue
-            if found > at:
-                pieces.append(ended.join(self._parts(text[at:found])))
-            pieces.append(ended.join(parts))
-            at = found + len(shared)
-        if at < len(text):
-            pieces.append(ended.join(self._parts(text[at:])))
-        return _ended(b"".join(pieces))
+        encoded: list[bytes] = []
+        size = 0
+        try:
+            for value, number in zip(pieces[::2], [*pieces[1::2], None], strict=True):
+                if value:
+                    encoded += (_piece(value),) if self._mark not in value else (ended.join(self._parts(value)),)
+                if number is not None:
+                    literal = ended.join(self._literals[int(number)])
+                    encoded.append(literal)
+                    size += len(literal)
+                    if size > most_bytes:
+                        raise NotSpliced
+        except (ValueError, IndexError) as error:
+            raise NotSpliced from error
+        return _ended(b"".join(encoded))
 
     def _parts(self, text: str) -> list[bytes]:
         """Return what stands before, between and after the marks."""
