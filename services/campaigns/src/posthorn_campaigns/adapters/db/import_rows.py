@@ -19,7 +19,7 @@ from posthorn_common.clock import new_id_text
 _STAGE = sa.text(
     """
     CREATE TEMPORARY TABLE IF NOT EXISTS staged_contacts (
-        id uuid, email text, first_name text, last_name text, locale text, time_zone text, attributes jsonb,
+        id uuid, email text COLLATE "C", first_name text, last_name text, locale text, time_zone text, attributes jsonb,
         is_complete boolean
     ) ON COMMIT DELETE ROWS
     """
