@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -9,7 +11,9 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
+from posthorn_campaigns.app.receiving_imports import NewImport
 from posthorn_campaigns.bootstrap import Container
+from posthorn_campaigns.domain.imports import ImportMode
 from posthorn_common.clock import new_id
 from posthorn_contracts.analytics.v1 import Engagement, EngagementKind, EngagementsRecorded, EngagementsRecordedData
 from posthorn_contracts.mailer.v1 import DeliveriesRecorded, DeliveriesRecordedData, DeliveryOutcome, DeliveryRecord
@@ -76,6 +80,53 @@ async def test_leaving_everything_is_told_with_the_rest(office: Office) -> None:
         await office.post(f"/v1/contacts/{contact['id']}/actions/unsubscribe", status=200)
     items = (await office.get(f"/v1/contacts/{contact['id']}/timeline"))["items"]
     assert [item["kind"] for item in items] == ["unsubscribed_from_all"]
+
+
+async def _import(container: Container, office: Office, list_id: str, content: str, **fields: Any) -> None:
+    async def blocks() -> AsyncIterator[bytes]:
+        yield content.encode()
+
+    wanted = NewImport(list_id=UUID(list_id), mode=ImportMode.UPSERT, **fields)
+    job = await container.receiving_imports.receive(office.organisation_id, wanted, blocks())
+    await container.importing.work_on(job.id, stop=asyncio.Event())
+
+
+async def test_what_imports_and_bulk_requests_change_is_told_once(office: Office, container: Container) -> None:
+    list_id, other_id = await office.a_list(), await office.a_list()
+    content = "email\na@example.com\nb@example.com\n"
+    bulk = {"contacts": [{"email": "a@example.com"}, {"email": "b@example.com"}], "list_ids": [other_id]}
+    for _ in range(2):
+        await _import(container, office, list_id, content)
+        await office.post("/v1/contacts/bulk", bulk, status=200)
+    found = (await office.get(f"/v1/contacts?list_id={list_id}"))["items"]
+    assert len(found) == 2
+    for contact in found:
+        history = (await office.get(f"/v1/contacts/{contact['id']}/subscription-history"))["items"]
+        assert [(item["list_id"], item["status"], item["method"]) for item in history] == [
+            (other_id, "subscribed", "api"),
+            (list_id, "subscribed", "import"),
+        ]
+    ada = next(contact["id"] for contact in found if contact["email"] == "a@example.com")
+    await office.client.delete(f"/v1/lists/{list_id}/contacts/{ada}", headers=office.headers)
+    await office.post(f"/v1/contacts/{ada}/actions/unsubscribe", status=200)
+    await _import(container, office, list_id, content)
+    timeline = f"/v1/contacts/{ada}/timeline"
+    kinds = [item["kind"] for item in (await office.get(timeline))["items"]]
+    assert kinds == ["unsubscribed_from_all", "unsubscribed", "subscribed", "subscribed"], "nothing was lifted"
+    await _import(container, office, list_id, content, lift_reason="They signed up again")
+    kinds = [item["kind"] for item in (await office.get(timeline))["items"]]
+    assert sorted(kinds[:2]) == ["resubscribed", "subscribed"]
+    assert kinds[2:] == ["unsubscribed_from_all", "unsubscribed", "subscribed", "subscribed"]
+    [last, *_] = (await office.get(f"/v1/contacts/{ada}/subscription-history"))["items"]
+    assert (last["status"], last["method"]) == ("subscribed", "import")
+
+
+async def test_coming_back_by_the_api_is_told(office: Office) -> None:
+    contact = await office.a_contact()
+    for action in ("unsubscribe", "resubscribe", "resubscribe"):
+        await office.post(f"/v1/contacts/{contact['id']}/actions/{action}", status=200)
+    items = (await office.get(f"/v1/contacts/{contact['id']}/timeline"))["items"]
+    assert [item["kind"] for item in items] == ["resubscribed", "unsubscribed_from_all"]
 
 
 async def test_what_is_old_is_dropped(office: Office, container: Container) -> None:

@@ -6,15 +6,14 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from uuid import UUID
 
+from posthorn_campaigns.app.coming_back import tell_resubscribed
 from posthorn_campaigns.app.ports import NewUnitOfWork
 from posthorn_campaigns.app.ports_opt_in import OfferedList
-from posthorn_campaigns.domain.audience import Contact, ContactStatus
+from posthorn_campaigns.domain.audience import ContactStatus
 from posthorn_campaigns.domain.rules import SubscriptionStatus
 from posthorn_common.clock import Clock
 from posthorn_common.events import event
 from posthorn_contracts.campaigns.v1 import (
-    ContactRef,
-    ContactResubscribed,
     ContactUnsubscribed,
     ContactUnsubscribedData,
 )
@@ -83,8 +82,4 @@ class ChoosingPreferences:
                 told = event(ContactUnsubscribed, contact.id, contact.organisation_id, data, self._clock)
                 await uow.publish(told)
             if wanted and await uow.contacts.set_status(contact.organisation_id, contact.id, ContactStatus.ACTIVE, now):
-                await uow.publish(self._resubscribed(contact))
-
-    def _resubscribed(self, contact: Contact) -> ContactResubscribed:
-        data = ContactRef(contact_id=contact.id)
-        return event(ContactResubscribed, contact.id, contact.organisation_id, data, self._clock)
+                await tell_resubscribed(uow, contact.organisation_id, [contact.id], self._clock)

@@ -11,6 +11,7 @@ from uuid import UUID
 import structlog
 from prometheus_client import Counter
 
+from posthorn_campaigns.app.coming_back import tell_resubscribed
 from posthorn_campaigns.app.import_files import FileGone, ImportFile
 from posthorn_campaigns.app.ports import NewUnitOfWork
 from posthorn_campaigns.app.ports_audience import ImportBell
@@ -27,8 +28,6 @@ from posthorn_campaigns.domain.imports import (
 )
 from posthorn_common.clock import Clock
 from posthorn_common.errors import TransientError
-from posthorn_common.events import event
-from posthorn_contracts.campaigns.v1 import ContactRef, ContactResubscribed
 
 log = structlog.get_logger(__name__)
 
@@ -104,9 +103,7 @@ class Importing:
                 return None
             taken = await uow.imports.take_in(job, chunk, self._clock.now())
             chunk.refuse(taken)
-            for contact_id in taken.lifted:
-                data = ContactRef(contact_id=contact_id)
-                await uow.publish(event(ContactResubscribed, contact_id, job.organisation_id, data, self._clock))
+            await tell_resubscribed(uow, job.organisation_id, taken.lifted, self._clock)
             after = job.after(chunk, taken)
             await uow.imports.save_progress(after, chunk.rejected[: max(0, MAX_STORED_ERRORS - job.rejected)])
         _count(chunk, taken)

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from posthorn_campaigns.app.coming_back import tell_resubscribed
 from posthorn_campaigns.app.ports import NewUnitOfWork, UnitOfWork
 from posthorn_campaigns.app.resolving_rules import rule_of_segment
 from posthorn_campaigns.domain.activities import Activity, ActivityKind, NotedActivity
@@ -21,7 +22,6 @@ from posthorn_common.events import event
 from posthorn_contracts.campaigns.v1 import (
     ContactErased,
     ContactRef,
-    ContactResubscribed,
     ContactUnsubscribed,
     ContactUnsubscribedData,
 )
@@ -214,8 +214,7 @@ class ManagingContacts:
         async with self._new_unit_of_work() as uow:
             status = ContactStatus.ACTIVE
             if await uow.contacts.set_status(organisation_id, contact_id, status, self._clock.now()):
-                data = ContactRef(contact_id=contact_id)
-                await uow.publish(event(ContactResubscribed, contact_id, organisation_id, data, self._clock))
+                await tell_resubscribed(uow, organisation_id, [contact_id], self._clock)
             contact = await uow.contacts.get(organisation_id, contact_id)
             if contact.status is not status:
                 raise InvalidTransition("contact", contact.status, status)

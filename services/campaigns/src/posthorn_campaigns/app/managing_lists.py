@@ -116,6 +116,11 @@ class ManagingLists:
                 data = ContactUnsubscribedData(contact_id=contact_id, list_ids=tuple(left), method="api")
                 await uow.publish(event(ContactUnsubscribed, contact_id, organisation_id, data, self._clock))
 
+    async def fold_counts(self) -> None:
+        """Tidy up what counts are summed from, so that reading them stays cheap. Changes no count."""
+        async with self._new_unit_of_work() as uow:
+            await uow.lists.fold_counts()
+
 
 async def _counted(uow: UnitOfWork, lists: Sequence[ContactList]) -> list[CountedList]:
     """Return lists of one organisation with their counts."""

@@ -7,6 +7,7 @@ from uuid import UUID
 
 import structlog
 
+from posthorn_campaigns.app.coming_back import tell_resubscribed
 from posthorn_campaigns.app.ports import NewUnitOfWork
 from posthorn_campaigns.app.ports_campaigns import Mailer
 from posthorn_campaigns.app.ports_opt_in import SubscribeThrottle
@@ -23,8 +24,6 @@ from posthorn_campaigns.domain.opt_in import (
 from posthorn_campaigns.domain.rules import SubscriptionStatus
 from posthorn_common.clock import Clock
 from posthorn_common.errors import TransientError
-from posthorn_common.events import event
-from posthorn_contracts.campaigns.v1 import ContactRef, ContactResubscribed
 from posthorn_contracts.mailer.internal_v1 import TransactionalMessage
 
 log = structlog.get_logger(__name__)
@@ -129,9 +128,7 @@ class Subscribing:
             )
             status = ContactStatus.ACTIVE
             if await uow.contacts.set_status(asked.organisation_id, asked.contact_id, status, self._clock.now()):
-                data = ContactRef(contact_id=asked.contact_id)
-                told = event(ContactResubscribed, asked.contact_id, asked.organisation_id, data, self._clock)
-                await uow.publish(told)
+                await tell_resubscribed(uow, asked.organisation_id, [asked.contact_id], self._clock)
         return name
 
     async def send_due_mails(self) -> int:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Literal
 from uuid import UUID
 
+from posthorn_campaigns.app.coming_back import tell_resubscribed
 from posthorn_campaigns.app.ports import NewUnitOfWork
 from posthorn_campaigns.domain.activities import ActivityKind, NotedActivity
 from posthorn_campaigns.domain.audience import ContactStatus
 from posthorn_common.clock import Clock
 from posthorn_common.events import event
 from posthorn_contracts.campaigns.v1 import (
-    ContactRef,
-    ContactResubscribed,
     ContactUnsubscribed,
     ContactUnsubscribedData,
 )
@@ -55,10 +54,7 @@ class Unsubscribing:
         async with self._new_unit_of_work() as uow:
             organisation_id = await uow.contacts.set_status(None, contact_id, ContactStatus.ACTIVE, self._clock.now())
             if organisation_id is not None:
-                noted = NotedActivity(contact_id, ActivityKind.RESUBSCRIBED, self._clock.now())
-                await uow.activities.note(organisation_id, None, [noted])
-                data = ContactRef(contact_id=contact_id)
-                await uow.publish(event(ContactResubscribed, contact_id, organisation_id, data, self._clock))
+                await tell_resubscribed(uow, organisation_id, [contact_id], self._clock)
 
     def _recipient(self, token: str) -> RecipientToken:
         return RecipientToken.verify(token, self._link_secret)

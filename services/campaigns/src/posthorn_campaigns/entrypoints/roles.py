@@ -24,6 +24,7 @@ _RECONCILE_SECONDS = 5.0
 _DISCARD_UPLOADS_SECONDS = 300.0
 _PURGE_IMPORTS_SECONDS = 3600.0
 _PURGE_EXPORTS_SECONDS = 300.0
+_FOLD_COUNTS_SECONDS = 10.0
 
 
 @contextlib.asynccontextmanager
@@ -79,6 +80,9 @@ async def schedule(container: Container, stop: asyncio.Event) -> None:
             run_every(
                 _PURGE_EXPORTS_SECONDS, container.exporting.purge_expired_exports, stop=stop, name="purge_exports"
             )
+        )
+        loops.create_task(
+            run_every(_FOLD_COUNTS_SECONDS, container.managing_lists.fold_counts, stop=stop, name="fold_list_counts")
         )
         loops.create_task(
             run_every(

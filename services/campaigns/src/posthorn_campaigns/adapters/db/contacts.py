@@ -28,13 +28,17 @@ _STATUS = _COLUMNS.index("status")
 # In one order, so that two that subscribe the same contacts do not wait for each other in a circle.
 _SUBSCRIBE = sa.text(
     """
-    INSERT INTO subscriptions AS known (list_id, contact_id, organisation_id, status, changed_at)
-    SELECT list_id, contact_id, :organisation_id, 'subscribed', :now
-    FROM unnest(:list_ids) AS list_id CROSS JOIN unnest(:contact_ids) AS contact_id
-    ORDER BY list_id, contact_id
-    ON CONFLICT (list_id, contact_id) DO UPDATE SET status = EXCLUDED.status, changed_at = EXCLUDED.changed_at
-    WHERE known.status <> EXCLUDED.status AND :bring_back
-    RETURNING contact_id, list_id
+    WITH stored AS (
+        INSERT INTO subscriptions AS known (list_id, contact_id, organisation_id, status, changed_at)
+        SELECT list_id, contact_id, :organisation_id, 'subscribed', :now
+        FROM unnest(:list_ids) AS list_id CROSS JOIN unnest(:contact_ids) AS contact_id
+        ORDER BY list_id, contact_id
+        ON CONFLICT (list_id, contact_id) DO UPDATE SET status = EXCLUDED.status, changed_at = EXCLUDED.changed_at
+        WHERE known.status <> EXCLUDED.status AND :bring_back
+        RETURNING contact_id, list_id
+    )
+    INSERT INTO subscription_changes (organisation_id, list_id, contact_id, status, method)
+    SELECT :organisation_id, list_id, contact_id, 'subscribed', 'api' FROM stored
     """
 ).bindparams(
     sa.bindparam("organisation_id", type_=sa.Uuid),
@@ -222,11 +226,7 @@ class SqlContacts:
             "now": now,
             "bring_back": bring_back,
         }
-        stored = await self._connection.execute(_SUBSCRIBE, values)
-        changed = [
-            {"organisation_id": organisation_id, "contact_id": row.contact_id, "list_id": row.list_id} for row in stored
-        ]
-        await note_changes(self._connection, changed, _SUBSCRIBED, "api", None)
+        await self._connection.execute(_SUBSCRIBE, values)
 
     async def unsubscribe(
         self, organisation_id: UUID, contact_id: UUID, list_ids: Sequence[UUID], now: datetime

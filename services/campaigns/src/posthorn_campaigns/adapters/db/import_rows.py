@@ -162,13 +162,25 @@ _SUBSCRIBE = f"""
         SELECT id, organisation_id FROM contacts WHERE id = ANY ({_MEMBERS}) ORDER BY id FOR KEY SHARE
     ) AS member
 """  # noqa: S608
+
+
+def _subscribing(on_conflict: str) -> sa.TextClause:
+    """Return the statement that puts contacts on the list, and adds those that this changes to its history."""
+    return sa.text(
+        f"""
+        WITH stored AS ({_SUBSCRIBE} ON CONFLICT {on_conflict} RETURNING contact_id)
+        INSERT INTO subscription_changes (organisation_id, list_id, contact_id, status, method)
+        SELECT CAST(:organisation_id AS uuid), CAST(:list_id AS uuid), contact_id, 'subscribed', 'import' FROM stored
+        """  # noqa: S608
+    )
+
+
 # Nobody is put back on a list that they have left, unless the import says so.
-_SUBSCRIBE_NEW = sa.text(f"{_SUBSCRIBE} ON CONFLICT DO NOTHING")
-_SUBSCRIBE_ALL = sa.text(
-    f"""
-    {_SUBSCRIBE} ON CONFLICT (list_id, contact_id)
-        DO UPDATE SET status = EXCLUDED.status, changed_at = EXCLUDED.changed_at
-        WHERE known.status <> EXCLUDED.status
+_SUBSCRIBE_NEW = _subscribing("DO NOTHING")
+_SUBSCRIBE_ALL = _subscribing(
+    """
+    (list_id, contact_id) DO UPDATE SET status = EXCLUDED.status, changed_at = EXCLUDED.changed_at
+    WHERE known.status <> EXCLUDED.status
     """
 )
 _STATEMENTS = {ImportMode.UPSERT: _UPSERT, ImportMode.CREATE_ONLY: _ADD_NEW, ImportMode.UPDATE_ONLY: _UPDATE}

@@ -9,12 +9,37 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from posthorn_campaigns.adapters.db.subscriptions import list_of
-from posthorn_campaigns.adapters.db.tables import campaigns, lists, segments, subscriptions
+from posthorn_campaigns.adapters.db.tables import campaigns, list_counts, lists, segments
 from posthorn_campaigns.domain.audience import ContactList
 from posthorn_campaigns.domain.campaigns import RUNNING
 from posthorn_campaigns.domain.errors import ListNotFound
 
 _COLUMNS = tuple(column.name for column in lists.columns)
+# Of all organisations. Rows that somebody else is folding at this moment are left to them.
+_FOLD = sa.text(
+    """
+    WITH scattered AS (
+        SELECT list_counts.list_id FROM list_counts LEFT JOIN lists ON lists.id = list_counts.list_id
+        GROUP BY list_counts.list_id
+        HAVING count(*) > 1 OR bool_or(lists.id IS NULL)
+    ),
+    chosen AS (
+        SELECT list_id, id FROM list_counts WHERE list_id IN (SELECT list_id FROM scattered) FOR UPDATE SKIP LOCKED
+    ),
+    folded AS (
+        DELETE FROM list_counts USING chosen
+        WHERE list_counts.list_id = chosen.list_id AND list_counts.id = chosen.id
+        RETURNING list_counts.*
+    ),
+    stored AS (
+        INSERT INTO list_counts (list_id, organisation_id, contacts)
+        SELECT list_id, organisation_id, sum(contacts) FROM folded
+        WHERE EXISTS (SELECT FROM lists WHERE lists.id = folded.list_id)
+        GROUP BY list_id, organisation_id
+    )
+    SELECT count(*) FROM folded
+    """
+)
 
 
 class SqlLists:
@@ -41,18 +66,16 @@ class SqlLists:
 
     async def contact_counts(self, organisation_id: UUID, list_ids: Sequence[UUID]) -> dict[UUID, int]:
         """Return how many contacts are subscribed to each of the lists that have any."""
-        # The organisation is looked up at the lists: so the index of audiences tells all there is to count.
         query = (
-            sa.select(subscriptions.c.list_id, sa.func.count().label("contacts"))
-            .join(lists, lists.c.id == subscriptions.c.list_id)
-            .where(
-                lists.c.organisation_id == organisation_id,
-                lists.c.id.in_(list_ids),
-                subscriptions.c.status == "subscribed",
-            )
-            .group_by(subscriptions.c.list_id)
+            sa.select(list_counts.c.list_id, sa.func.sum(list_counts.c.contacts).label("contacts"))
+            .where(list_counts.c.organisation_id == organisation_id, list_counts.c.list_id.in_(list_ids))
+            .group_by(list_counts.c.list_id)
         )
-        return {row.list_id: row.contacts for row in await self._connection.execute(query)}
+        return {row.list_id: int(row.contacts) for row in await self._connection.execute(query)}
+
+    async def fold_counts(self) -> int:
+        """Make one row of those that count a list, and none of those of a list that is gone; return how many went."""
+        return int((await self._connection.execute(_FOLD)).scalar_one())
 
     async def page(self, organisation_id: UUID, after: UUID | None, limit: int) -> list[ContactList]:
         """Return lists by id, after `after`."""

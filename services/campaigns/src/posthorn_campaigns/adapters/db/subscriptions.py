@@ -139,7 +139,7 @@ class SqlSubscriptions:
                 subscription_changes.c.organisation_id == organisation_id,
                 subscription_changes.c.contact_id == contact_id,
             )
-            .order_by(subscription_changes.c.id.desc())
+            .order_by(subscription_changes.c.at.desc(), subscription_changes.c.id.desc())
             .limit(limit)
         )
         return [SubscriptionChange(*row) for row in await self._connection.execute(query)]
@@ -233,11 +233,8 @@ async def note_changes(
 ) -> None:
     """Add to the history of subscriptions; `which` names organisation, list and contact of each."""
     if which:
-        rows = [
-            {**ids, "id": new_id(), "status": status, "method": method, "remote_address": remote_address}
-            for ids in which
-        ]
-        await connection.execute(sa.insert(subscription_changes), rows)
+        how = {"status": status, "method": method, "remote_address": remote_address}
+        await connection.execute(sa.insert(subscription_changes), [ids | how for ids in which])
 
 
 def list_of(row: sa.Row[Any]) -> ContactList:

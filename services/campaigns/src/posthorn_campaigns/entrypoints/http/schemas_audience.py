@@ -158,7 +158,10 @@ class ActivityAnswer(Answer):
 class SubscriptionChangeAnswer(Answer):
     list_id: UUID
     status: SubscriptionStatus
-    method: str = Field(description="`api`, `form` (the public one), `confirmation` (the link in a mail).")
+    method: str = Field(
+        description="`api`, `import`, `form` (the public one), `confirmation` (link in a mail), `page` (preferences).",
+        examples=["import"],
+    )
     at: AwareDatetime
     remote_address: str | None = Field(description="From where on the network, if it was a person.")
 

@@ -79,10 +79,7 @@ async def get_contact(contact_id: UUID, caller: ContactsReader, services: Servic
 async def get_subscription_history(
     contact_id: UUID, caller: ContactsReader, services: Services
 ) -> SubscriptionHistoryAnswer:
-    """Return the last hundred changes of a contact's subscriptions, newest first: when, how, and from where.
-
-    Imports are not among them.
-    """
+    """Return the last hundred changes of a contact's subscriptions, newest first: when, how, and from where."""
     found = await services.managing_contacts.subscription_history(caller.organisation_id, contact_id)
     return SubscriptionHistoryAnswer(items=[SubscriptionChangeAnswer.model_validate(change) for change in found])
 
