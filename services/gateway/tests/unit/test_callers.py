@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import datetime
 from uuid import UUID, uuid4
 
@@ -110,3 +111,16 @@ async def test_a_void_key_is_asked_about_again_later() -> None:
         with pytest.raises(InvalidToken):
             await fixture.identify("ph_void")
         assert fixture.exchange.asked == fixture.attempts == asked
+
+
+@pytest.mark.parametrize("key", ["ph_good", "ph_void"])
+async def test_a_key_is_not_asked_about_again_by_who_was_counted_while_another_asked(key: str) -> None:
+    fixture = Fixture()
+
+    async def slow_attempt() -> None:
+        with contextlib.suppress(InvalidToken):
+            await fixture.identify(key)
+
+    with contextlib.suppress(InvalidToken):
+        await fixture.callers.identify(key, slow_attempt)
+    assert fixture.exchange.asked == 1

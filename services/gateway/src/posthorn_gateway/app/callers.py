@@ -109,13 +109,13 @@ class Callers:
         return principal
 
     async def _token_for(self, api_key: str, attempt: Attempt) -> str:
-        now = self._now()
         digest = _digest(api_key)
-        cached = self._keys.get(digest, now)
-        if cached is not None and now < cached.fresh_until:
-            return cached.exchanged.access_token
-        if len(api_key) > _MAX_API_KEY_CHARACTERS or self._refused_keys.get(digest, now):
+        fresh = self._fresh(digest)
+        if fresh is not None:
+            return fresh.access_token
+        if len(api_key) > _MAX_API_KEY_CHARACTERS:
             raise _void_key()
+        cached = self._keys.get(digest, self._now())
         try:
             exchanged = await self._exchange(digest, api_key, attempt)
         except TransientError as error:
@@ -125,11 +125,25 @@ class Callers:
             raise ServiceUnavailable(Service.AUTH) from error
         return exchanged.access_token
 
+    def _fresh(self, digest: bytes) -> ExchangedKey | None:
+        """Return what auth gave for the key lately. Raises InvalidToken if that was a refusal."""
+        now = self._now()
+        cached = self._keys.get(digest, now)
+        if cached is not None and now < cached.fresh_until:
+            return cached.exchanged
+        if self._refused_keys.get(digest, now):
+            raise _void_key()
+        return None
+
     async def _exchange(self, digest: bytes, api_key: str, attempt: Attempt) -> ExchangedKey:
         """Ask auth once for all requests that need the same key now."""
         running = self._exchanging.get(digest)
         if running is None:
             await attempt()
+            # Meanwhile another request may have asked auth, and may have its answer.
+            fresh = self._fresh(digest)
+            if fresh is not None:
+                return fresh
             running = self._exchanging.get(digest)
         if running is None:
             running = asyncio.create_task(self._ask_auth(digest, api_key))
