@@ -19,7 +19,7 @@ from posthorn_gateway.entrypoints.roles import ROLES, start
 from posthorn_gateway.settings import Settings
 from posthorn_local.ports import free_ports
 
-from .support import GUARD_SECONDS, FakeAuth, FakeService, TokenIssuer
+from .support import GUARD_SECONDS, Creator, FakeAuth, FakeService, TokenIssuer
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -117,6 +117,17 @@ async def start_gateway(gateway_settings: dict[str, Any]) -> AsyncGenerator[Star
 async def gateway(start_gateway: StartGateway) -> RunningGateway:
     """A running gateway."""
     return await start_gateway()
+
+
+@pytest.fixture
+def creator(services: dict[str, FakeService]) -> Creator:
+    return Creator(services["campaigns"])
+
+
+@pytest.fixture
+def who(issuer: TokenIssuer) -> dict[str, str]:
+    """A caller; the same in every request of a test."""
+    return issuer.bearer()
 
 
 async def _run(role: Role, stop: asyncio.Event) -> None:

@@ -152,6 +152,34 @@ class FakeAuth:
         return web.json_response(answer)
 
 
+class Creator:
+    """A service that creates something with each request."""
+
+    def __init__(self, service: FakeService) -> None:
+        self.created: list[bytes] = []
+        self.status = 201
+        self.answer: bytes | None = None
+        service.handler = self.handle
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        body = await request.read()
+        self.created.append(body)
+        return web.Response(
+            status=self.status,
+            body=self.answer if self.answer is not None else f'{{"number": {len(self.created)}}}'.encode(),
+            headers={
+                "Content-Type": "application/json",
+                "Location": f"{request.path}/{len(self.created)}",
+                "Set-Cookie": "a=b",
+                "X-Request-ID": "of-the-service",
+            },
+        )
+
+
+def with_key(who: dict[str, str], key: str = "key-1", **more: str) -> dict[str, str]:
+    return {**who, "Idempotency-Key": key, **more}
+
+
 async def eventually(check: Callable[[], Any]) -> Any:
     """Wait until `check` (a function, or one that returns an awaitable) gives something true."""
     async with asyncio.timeout(GUARD_SECONDS):
