@@ -34,7 +34,7 @@ from posthorn_gateway.app.revocations import Revocations
 from posthorn_gateway.domain.routes import RoutingTable, Service
 from posthorn_gateway.settings import Settings
 
-# Redis holds nothing that a request could not do without: it is not waited for.
+# Only a request with an idempotency key cannot do without Redis, and that can come again: it is not waited for.
 _REDIS_SECONDS = 0.5
 _AUTH_SECONDS = 3.0
 _AUTH_ATTEMPTS = 2

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import AsyncGenerator
+from urllib.parse import urlsplit
 
 import httpx
+import pytest
+import pytest_asyncio
 import redis.asyncio as redis
 from aiohttp import web
 
@@ -16,6 +20,46 @@ from .support import Creator, FakeService, connection, eventually, with_key
 
 Services = dict[str, FakeService]
 PATH = "/v1/contacts"
+
+
+class LossyRedis:
+    """The way to Redis, on which answers about idempotency keys are lost: carried out, and the connection breaks."""
+
+    def __init__(self, redis_url: str) -> None:
+        self._url = urlsplit(redis_url)
+        self._ends: list[asyncio.StreamWriter] = []
+        self.to_lose = 0
+
+    async def connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        redis_reader, redis_writer = await asyncio.open_connection(self._url.hostname, self._url.port)
+        self._ends += [writer, redis_writer]
+        with contextlib.suppress(ConnectionError):
+            while request := await reader.read(65_536):
+                redis_writer.write(request)
+                answer = await redis_reader.read(65_536)
+                if self.to_lose and b"posthorn:gateway:idempotency" in request:
+                    self.to_lose -= 1
+                    break
+                writer.write(answer)
+        redis_writer.close()
+        writer.close()
+
+    async def close(self) -> None:
+        for end in self._ends:
+            end.close()
+            with contextlib.suppress(ConnectionError):
+                await end.wait_closed()
+
+
+@pytest_asyncio.fixture
+async def lossy(redis_url: str) -> AsyncGenerator[tuple[LossyRedis, str]]:
+    """The way to Redis, and its address."""
+    way = LossyRedis(redis_url)
+    server = await asyncio.start_server(way.connect, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        yield way, redis_url.replace(f":{urlsplit(redis_url).port}/", f":{port}/")
+    await way.close()
 
 
 async def test_a_service_that_was_not_reached_leaves_the_key_free(
@@ -190,3 +234,26 @@ async def test_a_kept_answer_that_cannot_be_read_any_more_is_not_carried_out_aga
     other = await start_gateway(port=free_ports(1)[0], internal_secret="another-secret-of-enough-characters-0123456789")
     again = await other.client.post(PATH, json={}, headers=with_key(who))
     assert (again.status_code, again.json()["code"]) == (409, "idempotency_answer_not_kept")
+
+
+@pytest.mark.parametrize(("to_lose", "first_status"), [(1, 201), (2, 503)])
+async def test_a_claim_whose_answer_was_lost_does_not_keep_the_key_from_its_own_request(
+    start_gateway: StartGateway,
+    creator: Creator,
+    who: dict[str, str],
+    lossy: tuple[LossyRedis, str],
+    to_lose: int,
+    first_status: int,
+) -> None:
+    way, redis_url = lossy
+    gateway = await start_gateway(redis_url=redis_url)
+    await gateway.client.post(PATH, json={}, headers=with_key(who, "teaches-redis-the-scripts"))
+    way.to_lose = to_lose
+    first = await gateway.client.post(PATH, json={}, headers=with_key(who))
+    assert first.status_code == first_status, first.text
+
+    async def carried_out() -> bool:
+        return (await gateway.client.post(PATH, json={}, headers=with_key(who))).status_code == 201
+
+    await eventually(carried_out)
+    assert len(creator.created) == 2

@@ -23,8 +23,9 @@ log = structlog.get_logger(__name__)
 _CLAIM = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local known = redis.call('HMGET', KEYS[1], 'state', 'until', 'fingerprint', 'answer')
-if not known[1] then
+local known = redis.call('HMGET', KEYS[1], 'state', 'until', 'fingerprint', 'answer', 'holder')
+-- A holder that asks again has not got the answer to its first claim.
+if not known[1] or (known[1] == 'running' and known[5] == ARGV[1]) then
   redis.call('HSET', KEYS[1], 'state', 'running', 'holder', ARGV[1], 'until', now + ARGV[2])
   redis.call('EXPIRE', KEYS[1], ARGV[3])
   return {'ours'}

@@ -56,18 +56,8 @@ class Attempt:
 
     async def _conclude(self, outcome: str, end: Callable[..., Awaitable[None]], *facts: object) -> None:
         self.is_concluded = True
-        for left in reversed(range(_ATTEMPTS)):
-            try:
-                await end(self.scope, self.holder, *facts)
-            except TransientError as error:
-                if not left:
-                    log.warning("idempotency_outcome_not_kept", outcome=outcome, error=str(error))
-                    outcome = "not_kept"
-                    break
-                await asyncio.sleep(_PAUSE_SECONDS)
-            else:
-                break
-        _REQUESTS.labels(outcome).inc()
+        is_kept = await _persistently(end, self.scope, self.holder, *facts, outcome=outcome)
+        _REQUESTS.labels(outcome if is_kept else "not_kept").inc()
 
 
 class Repeating:
@@ -76,6 +66,7 @@ class Repeating:
     def __init__(self, store: IdempotencyStore, *, renew_seconds: float) -> None:
         self._store = store
         self._renew_seconds = renew_seconds
+        self._giving_back: set[asyncio.Task[bool]] = set()
 
     @contextlib.asynccontextmanager
     async def once(self, scope: str) -> AsyncGenerator[Attempt | KnownKey]:
@@ -88,6 +79,7 @@ class Repeating:
             known = await self._store.claim(scope, holder)
         except TransientError as error:
             _REQUESTS.labels("unavailable").inc()
+            self._give_back(scope, holder)
             raise IdempotencyUnavailable from error
         if known.state is not KeyState.OURS:
             _REQUESTS.labels(f"found_{known.state}").inc()
@@ -102,6 +94,12 @@ class Repeating:
             if not attempt.is_concluded:
                 await attempt.interrupt()
 
+    def _give_back(self, scope: str, holder: str) -> None:
+        """Release a key that may be ours: the store can have taken a claim of which no answer has come."""
+        task = asyncio.create_task(_persistently(self._store.release, scope, holder, outcome="unavailable"))
+        self._giving_back.add(task)
+        task.add_done_callback(self._giving_back.discard)
+
     async def _renew(self, scope: str, holder: str) -> None:
         while True:
             await asyncio.sleep(self._renew_seconds)
@@ -109,6 +107,21 @@ class Repeating:
                 await self._store.renew(scope, holder)
             except TransientError as error:
                 log.warning("idempotency_key_not_renewed", error=str(error))
+
+
+async def _persistently(tell: Callable[..., Awaitable[None]], *facts: object, outcome: str) -> bool:
+    """Tell the store how something ended, a few times if need be; return whether it knows."""
+    for left in reversed(range(_ATTEMPTS)):
+        try:
+            await tell(*facts)
+        except TransientError as error:
+            if not left:
+                log.warning("idempotency_outcome_not_kept", outcome=outcome, error=str(error))
+                break
+            await asyncio.sleep(_PAUSE_SECONDS)
+        else:
+            return True
+    return False
 
 
 def checked_answer(known: KnownKey, fingerprint: bytes) -> KeptAnswer:
