@@ -268,10 +268,20 @@ async def test_an_issuer_that_is_none_is_not_stored(
     assert (refused.status_code, refused.json()["code"]) == (422, "issuer_not_usable")
 
 
-@pytest.mark.parametrize("address", ["http://login.example.com", "https://127.0.0.1", "https://169.254.169.254"])
-async def test_in_production_nobody_looks_into_our_network_through_an_issuer(address: str) -> None:
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [
+        ("http://login.example.com", "https://"),
+        ("https://127.0.0.1", "private network"),
+        ("https://169.254.169.254", "private network"),
+        ("https://[::ffff:10.0.0.1]", "private network"),
+        ("https://[64:ff9b::a9fe:a9fe]", "private network"),
+        ("https://[fec0::1]", "private network"),
+    ],
+)
+async def test_in_production_nobody_looks_into_our_network_through_an_issuer(address: str, reason: str) -> None:
     async with httpx.AsyncClient() as http:
-        with pytest.raises(IssuerNotUsable):
+        with pytest.raises(IssuerNotUsable, match=reason):
             await HttpOidcClient(http, allow_private=False).check(address)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import json
 import socket
 import time
@@ -18,6 +17,7 @@ from posthorn_auth.app.ports_providers import Exchange
 from posthorn_auth.domain.errors import IssuerNotUsable, ProviderRefused
 from posthorn_auth.domain.identity_providers import Claims, IdentityProvider
 from posthorn_common.errors import TransientError
+from posthorn_common.internal_addresses import is_internal_address
 
 _ALGORITHMS = frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"})
 """Signatures with public keys only: a client secret never becomes a key (RFC 8725 §3.1)."""
@@ -181,7 +181,7 @@ class HttpOidcClient:
             found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError) as error:
             raise TransientError("the name of the identity provider is not known") from error
-        if not all(ipaddress.ip_address(address[4][0]).is_global for address in found):
+        if any(is_internal_address(str(address[0])) for *_, address in found):
             raise IssuerNotUsable("it is in a private network")
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import socket
 
+from posthorn_common.internal_addresses import is_internal_address
 from posthorn_mailer.domain.errors import RelayHostNotAllowed
-from posthorn_mailer.domain.relays import is_internal_address
 
 _SECONDS = 3.0
 

@@ -8,7 +8,8 @@ import socket
 import ssl
 from pathlib import Path
 
-from posthorn_mailer.domain.relays import Relay, is_internal_address
+from posthorn_common.internal_addresses import is_internal_address
+from posthorn_mailer.domain.relays import Relay
 
 
 class AddressNotAllowed(OSError):
