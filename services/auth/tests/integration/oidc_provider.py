@@ -147,6 +147,10 @@ FAULTY_CLAIMS: dict[str | None, dict[str, Any]] = {
     "several audiences": {"aud": [CLIENT_ID, "somebody else"]},
     "another issuer": {"iss": "https://attacker.example"},
     "another nonce": {"nonce": "of another login"},
+    "no subject": {"sub": ""},
+    "a subject that PostgreSQL cannot store": {"sub": "\0"},
+    "a subject that is not ASCII": {"sub": "\u00e9"},
+    "a long subject": {"sub": "a" * 256},
 }
 
 
@@ -158,9 +162,9 @@ def unsigned(claims: dict[str, Any]) -> str:
     return f"eyJhbGciOiJub25lIn0.{signed(claims).split('.')[1]}."
 
 
-def signed_with(secret: bytes, claims: dict[str, Any]) -> str:
+def signed_with(secret: bytes, claims: dict[str, Any], algorithm: object = "HS256") -> str:
     # By hand: the library refuses to take the text of a public key for a secret, as it should.
-    header = json.dumps({"alg": "HS256", "kid": "first"}).encode()
+    header = json.dumps({"alg": algorithm, "kid": "first"}).encode()
     content = f"{encoded(header)}.{encoded(json.dumps(claims).encode())}"
     return f"{content}.{encoded(hmac.digest(secret, content.encode(), 'sha256'))}"
 
@@ -174,6 +178,7 @@ FAULTY_SIGNATURES: dict[str | None, Callable[[dict[str, Any]], str]] = {
     "unknown key": lambda claims: signed(claims, STRANGER, "second"),
     "no signature": unsigned,
     "signed with the client secret": lambda claims: signed_with(CLIENT_SECRET.encode(), claims),
+    "a list of algorithms": lambda claims: signed_with(b"", claims, ["RS256"]),
     "signed with the public key": lambda claims: signed_with(KEY.as_bytes(private=False), claims),
 }
 

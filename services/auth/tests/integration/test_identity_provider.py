@@ -143,6 +143,11 @@ async def test_the_request_to_the_provider_carries_state_nonce_and_pkce(
         ("no signature", "not signed as it should be"),
         ("signed with the client secret", "not signed as it should be"),
         ("signed with the public key", "not signed as it should be"),
+        ("a list of algorithms", "not signed as it should be"),
+        ("no subject", "names nobody"),
+        ("a subject that PostgreSQL cannot store", "names nobody"),
+        ("a subject that is not ASCII", "names nobody"),
+        ("a long subject", "names nobody"),
     ],
 )
 async def test_an_id_token_that_does_not_hold_lets_nobody_in(

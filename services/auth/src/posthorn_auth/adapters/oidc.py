@@ -7,6 +7,7 @@ import json
 import socket
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import SplitResult, urlencode, urlsplit
 
@@ -25,18 +26,33 @@ _ALGORITHMS = frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "
 _METADATA_SECONDS = 600.0
 _LEEWAY_SECONDS = 60
 _LARGEST_ANSWER = 256 * 1024
-_NEEDED = ("authorization_endpoint", "token_endpoint", "jwks_uri")
+_SECONDS = 10.0
+"""How long an answer may take as a whole, however steadily it drips."""
+_KNOWN_PROVIDERS = 1000
+_LONGEST_ADDRESS = 2000
 
-Metadata = Mapping[str, Any]
+
+@dataclass(frozen=True, slots=True)
+class _Metadata:
+    """What is used of a discovery document."""
+
+    authorization_endpoint: str
+    token_endpoint: str
+    jwks_uri: str
+    takes_basic: bool
 
 
 class HttpOidcClient:
-    """See the port OidcClient. Redirects are not followed, answers are limited, internal addresses are refused."""
+    """See the port OidcClient.
+
+    Redirects are not followed, answers are limited in size and time, internal addresses are refused: a provider is
+    whatever an organisation's owner says.
+    """
 
     def __init__(self, client: httpx.AsyncClient, *, allow_private: bool) -> None:
         self._client = client
         self._allow_private = allow_private
-        self._metadata: dict[str, tuple[float, Metadata]] = {}
+        self._metadata: dict[str, tuple[float, _Metadata]] = {}
 
     async def check(self, issuer: str) -> None:
         """Raise IssuerNotUsable unless discovery finds what is needed."""
@@ -49,7 +65,7 @@ class HttpOidcClient:
         self, provider: IdentityProvider, *, state: str, nonce: str, code_challenge: str
     ) -> str:
         """Return where to send the user (OpenID Connect Core §3.1.2.1, RFC 7636 §4.3)."""
-        endpoint = str((await self._discover(provider.issuer))["authorization_endpoint"])
+        endpoint = (await self._discover(provider.issuer)).authorization_endpoint
         query = {
             "response_type": "code",
             "client_id": provider.client_id,
@@ -81,22 +97,30 @@ class HttpOidcClient:
             name=name if isinstance(name, str) else None,
         )
 
-    async def _discover(self, issuer: str) -> Metadata:
+    async def _discover(self, issuer: str) -> _Metadata:
         """Return the provider's metadata (OpenID Connect Discovery 1.0 §4), kept for ten minutes."""
-        known = self._metadata.get(issuer)
-        if known is not None and time.monotonic() - known[0] < _METADATA_SECONDS:
-            return known[1]
+        known = self._metadata.pop(issuer, None)
+        if known is None or time.monotonic() - known[0] >= _METADATA_SECONDS:
+            known = time.monotonic(), await self._discovered(issuer)
+        self._metadata[issuer] = known
+        while len(self._metadata) > _KNOWN_PROVIDERS:  # what was used longest ago stands first
+            del self._metadata[next(iter(self._metadata))]
+        return known[1]
+
+    async def _discovered(self, issuer: str) -> _Metadata:
         found = await self._json("GET", issuer.rstrip("/") + "/.well-known/openid-configuration")
         if found.get("issuer") != issuer:
             raise ProviderRefused("discovery names another issuer")
-        if not all(isinstance(found.get(name), str) for name in _NEEDED):
+        addresses = [found.get(name) for name in ("authorization_endpoint", "token_endpoint", "jwks_uri")]
+        authorization, token, keys = (item if isinstance(item, str) else "" for item in addresses)
+        if not all(0 < len(address) <= _LONGEST_ADDRESS for address in (authorization, token, keys)):
             raise ProviderRefused("discovery lacks an endpoint")
-        self._check_scheme(found["authorization_endpoint"])
-        self._metadata[issuer] = (time.monotonic(), found)
-        return found
+        self._check_scheme(authorization)
+        methods = _items(found.get("token_endpoint_auth_methods_supported")) or ["client_secret_basic"]
+        return _Metadata(authorization, token, keys, takes_basic="client_secret_basic" in methods)
 
     async def _id_token(
-        self, metadata: Metadata, provider: IdentityProvider, client_secret: str | None, exchange: Exchange
+        self, metadata: _Metadata, provider: IdentityProvider, client_secret: str | None, exchange: Exchange
     ) -> str:
         form = {
             "grant_type": "authorization_code",
@@ -105,28 +129,27 @@ class HttpOidcClient:
             "code_verifier": exchange.code_verifier,
         }
         basic: httpx.BasicAuth | None = None
-        methods = _items(metadata.get("token_endpoint_auth_methods_supported")) or ["client_secret_basic"]
         if client_secret is None:
             form["client_id"] = provider.client_id
-        elif "client_secret_basic" in methods:
+        elif metadata.takes_basic:
             # RFC 6749 §2.3.1: both parts are form-encoded first.
             user, password = (urlencode({"": text})[1:] for text in (provider.client_id, client_secret))
             basic = httpx.BasicAuth(user, password)
         else:
             form |= {"client_id": provider.client_id, "client_secret": client_secret}
-        answer = await self._json("POST", metadata["token_endpoint"], data=form, auth=basic)
+        answer = await self._json("POST", metadata.token_endpoint, data=form, auth=basic)
         token = answer.get("id_token")
         if not isinstance(token, str):
             raise ProviderRefused("there is no ID token in the answer")
         return token
 
-    async def _verified(self, metadata: Metadata, provider: IdentityProvider, token: str) -> dict[str, Any]:
+    async def _verified(self, metadata: _Metadata, provider: IdentityProvider, token: str) -> dict[str, Any]:
         """Return the claims of an ID token (OpenID Connect Core §3.1.3.7)."""
-        keys = await self._json("GET", metadata["jwks_uri"])
+        keys = await self._json("GET", metadata.jwks_uri)
         try:
             header = jwt.get_unverified_header(token)
             algorithm = header.get("alg")
-            if algorithm not in _ALGORITHMS:
+            if not isinstance(algorithm, str) or algorithm not in _ALGORITHMS:
                 raise ProviderRefused("the ID token is not signed as it should be")
             return jwt.decode(
                 token,
@@ -141,29 +164,38 @@ class HttpOidcClient:
             raise ProviderRefused(f"the ID token is not valid ({type(error).__name__})") from error
 
     async def _json(self, method: str, url: str, **arguments: Any) -> dict[str, Any]:
-        await self._check_url(url)
         try:
-            async with self._client.stream(method, url, **arguments) as response:
-                body = b""
-                async for piece in response.aiter_bytes():
-                    body += piece
-                    if len(body) > _LARGEST_ANSWER:
-                        raise ProviderRefused("the answer is too large")
+            async with asyncio.timeout(_SECONDS):
+                await self._check_url(url)
+                status, body = await self._answer(method, url, **arguments)
+        except TimeoutError as error:
+            raise TransientError("the identity provider is too slow") from error
         except httpx.InvalidURL as error:
             raise IssuerNotUsable("an address is not valid") from error
         except httpx.HTTPError as error:
             raise TransientError(f"the identity provider cannot be reached: {type(error).__name__}") from error
-        if response.status_code >= 500 or response.status_code == 429:
-            raise TransientError(f"the identity provider answered {response.status_code}")
-        if response.status_code != 200:
-            raise ProviderRefused(f"the identity provider answered {response.status_code}")
+        if status >= 500 or status == 429:
+            raise TransientError(f"the identity provider answered {status}")
+        if status != 200:
+            raise ProviderRefused(f"the identity provider answered {status}")
         try:
             found = json.loads(body)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ProviderRefused("the answer is not JSON") from error
         if not isinstance(found, dict):
             raise ProviderRefused("the answer is not an object")
         return found
+
+    async def _answer(self, method: str, url: str, **arguments: Any) -> tuple[int, bytes]:
+        # Not compressed: little would become much before it could be counted.
+        headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
+        body = bytearray()
+        async with self._client.stream(method, url, headers=headers, **arguments) as response:
+            async for piece in response.aiter_raw():
+                body += piece
+                if len(body) > _LARGEST_ANSWER:
+                    raise ProviderRefused("the answer is too large")
+        return response.status_code, bytes(body)
 
     def _check_scheme(self, url: str) -> None:
         if _parts(url).scheme not in ({"https", "http"} if self._allow_private else {"https"}):

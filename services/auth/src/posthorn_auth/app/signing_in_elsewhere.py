@@ -164,8 +164,8 @@ class SigningInElsewhere:
         state = returned.state
         exchange = Exchange(returned.code, code_verifier(state, self._key), nonce(state, self._key))
         claims = await self._oidc.claims(provider, self._secret(provider), exchange)
-        if len(claims.subject) > _LONGEST_SUBJECT:
-            raise ProviderRefused("the subject is too long")
+        if not _is_subject(claims.subject):
+            raise ProviderRefused("the ID token names nobody")
         password_hash = await self._passwords.hash_of_nobody()
         async with self._new_unit_of_work() as uow:
             user = await self._user(uow, provider, claims, password_hash)
@@ -215,6 +215,11 @@ class SigningInElsewhere:
             email_verified=True,
         )
         return await join(uow, joining, self._clock)
+
+
+def _is_subject(text: str) -> bool:
+    """Whether text identifies somebody (OpenID Connect Core §2)."""
+    return 0 < len(text) <= _LONGEST_SUBJECT and text.isascii() and text.isprintable()
 
 
 def _address(claims: Claims) -> str:
