@@ -101,15 +101,13 @@ class Inviting:
         token_hash = hash_secret(acceptance.token)
         async with self._new_unit_of_work() as uow:
             mail = await uow.mails.find(token_hash, _LINK)
-        if mail is None:
+        if mail is None or mail.invitation_id is None:
             raise LinkNotValid  # before a password is hashed: that costs
         password_hash = await self._passwords.hash(acceptance.password, name=acceptance.name, email=mail.to_email)
         async with self._new_unit_of_work() as uow:
-            mail = await uow.mails.use(token_hash, _LINK)
-            invitation = (
-                await uow.invitations.accept(mail.invitation_id) if mail is not None and mail.invitation_id else None
-            )
-            if invitation is None:
+            # The invitation first, as whoever revokes it or sends it again: else the two could wait for each other.
+            invitation = await uow.invitations.accept(mail.invitation_id)
+            if invitation is None or await uow.mails.use(token_hash, _LINK) is None:
                 raise LinkNotValid
             await self._check_inviter(uow, invitation)
             joining = Joining(

@@ -70,11 +70,8 @@ class ProvingAddresses:
         Raises LinkNotValid, EmailTaken.
         """
         async with self._new_unit_of_work() as uow:
-            mail = await uow.mails.use(hash_secret(token), _CONFIRMING)
-            user = await _owner(uow, mail)
+            mail, user = await _use(uow, hash_secret(token), _CONFIRMING)
             now = self._clock.now()
-            if mail is None or user is None:
-                raise LinkNotValid
             if mail.purpose is MailPurpose.VERIFY_EMAIL and mail.to_email != user.email:
                 raise LinkNotValid
             changed = replace(user, email=mail.to_email, email_verified_at=now, updated_at=now)
@@ -103,9 +100,8 @@ class ProvingAddresses:
             raise LinkNotValid  # before a password is hashed: that costs
         password_hash = await self._passwords.hash(password, name=user.name, email=user.email)
         async with self._new_unit_of_work() as uow:
-            mail = await uow.mails.use(token_hash, _RESETTING)
-            user = await _owner(uow, mail)
-            if mail is None or user is None or mail.to_email != user.email:
+            mail, user = await _use(uow, token_hash, _RESETTING)
+            if mail.to_email != user.email:
                 raise LinkNotValid
             now = self._clock.now()
             await uow.users.save(replace(user, password_hash=password_hash, email_verified_at=now, updated_at=now))
@@ -119,6 +115,16 @@ class ProvingAddresses:
 async def send_to(uow: UnitOfWork, user: User, purpose: MailPurpose) -> None:
     """Have mail sent to the user's present address."""
     await uow.mails.add(NewMail(purpose, user.email, organisation_id=user.organisation_id, user_id=user.id))
+
+
+async def _use(uow: UnitOfWork, token_hash: bytes, purposes: tuple[MailPurpose, ...]) -> tuple[AccountMail, User]:
+    """Make a token void; return its mail, and the user that it belongs to, locked. Raises LinkNotValid."""
+    # The user first, as whoever makes a user's tokens void: else the two could wait for each other.
+    user = await _owner(uow, await uow.mails.find(token_hash, purposes))
+    mail = await uow.mails.use(token_hash, purposes)
+    if user is None or mail is None:
+        raise LinkNotValid
+    return mail, user
 
 
 async def _owner(uow: UnitOfWork, mail: AccountMail | None) -> User | None:

@@ -47,8 +47,11 @@ class SqlUsers:
         return _organisation((await self._connection.execute(query)).one())
 
     async def lock_organisation(self, organisation_id: UUID) -> Organisation:
-        """Return the organisation, which nobody else changes or relies on until the transaction ends."""
-        query = sa.select(organisations).where(organisations.c.id == organisation_id).with_for_update()
+        """Return the organisation, which nobody else changes or relies on until the transaction ends.
+
+        Rows that refer to it may be added meanwhile.
+        """
+        query = sa.select(organisations).where(organisations.c.id == organisation_id).with_for_update(key_share=True)
         return _organisation((await self._connection.execute(query)).one())
 
     async def save_organisation(self, organisation: Organisation) -> None:
