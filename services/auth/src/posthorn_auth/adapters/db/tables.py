@@ -81,6 +81,7 @@ api_keys = sa.Table(
     sa.Column("revoked_at", _time),
     sa.Column("replaced_by", sa.Uuid),
     sa.Index(None, "organisation_id", "id"),
+    sa.Index(None, "revoked_at", postgresql_where=sa.text("revoked_at IS NOT NULL")),
 )
 
 signing_keys = sa.Table(
