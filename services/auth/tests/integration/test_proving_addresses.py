@@ -237,6 +237,24 @@ async def test_no_token_is_stored(
     assert not any(token in row for row in rows)
 
 
+async def test_mail_that_the_mailer_did_not_take_in_time_waits_no_longer(
+    client: httpx.AsyncClient, container: Container, register: Any, age_mails: Any
+) -> None:
+    async def waiting(person: dict[str, Any]) -> list[bool]:
+        query = sa.text("SELECT next_attempt_at IS NOT NULL FROM account_mails WHERE user_id = :id")
+        async with container.engine.connect() as connection:
+            return list(await connection.scalars(query, {"id": person["user"]["id"]}))
+
+    late, early = await register(), await register()
+    assert (await client.post("/v1/auth/email/verification", headers=late["headers"])).status_code == 202
+    await age_mails(timedelta(days=3, seconds=1))
+    assert (await client.post("/v1/auth/email/verification", headers=early["headers"])).status_code == 202
+    await container.sending_mails.delete_old()
+    assert (await waiting(late), await waiting(early)) == ([False], [True])
+    assert (await client.post("/v1/auth/email/verification", headers=late["headers"])).status_code == 202
+    assert sorted(await waiting(late)) == [False, True], "and the next one can be asked for"
+
+
 async def test_the_pages_behind_links_run_only_their_own_script(client: httpx.AsyncClient) -> None:
     for page in ("confirm-email", "reset-password", "accept-invitation"):
         answer = await client.get(f"/account/{page}")

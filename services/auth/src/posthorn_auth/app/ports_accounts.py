@@ -55,6 +55,10 @@ class Mails(Protocol):
         """Return how many mails went to addresses that nobody had confirmed, within a day."""
         ...
 
+    async def give_up(self) -> int:
+        """Let nobody look any more at mails that the mailer has not taken in their time; return how many."""
+        ...
+
     async def delete_old(self) -> int: ...
 
 

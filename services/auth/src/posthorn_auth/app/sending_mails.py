@@ -61,9 +61,16 @@ class SendingMails:
                 return tried
 
     async def delete_old(self) -> int:
-        """Delete mails that ended a month ago; return how many."""
+        """Delete mails that ended a month ago, give up those that the mailer has not taken in time.
+
+        Returns how many were deleted.
+        """
         async with self._new_unit_of_work() as uow:
-            return await uow.mails.delete_old()
+            deleted = await uow.mails.delete_old()
+            given_up = await uow.mails.give_up()
+        if given_up:
+            log.warning("account_mails_given_up", count=given_up)
+        return deleted
 
     async def _send(self, mail: AccountMail) -> None:
         organisation_id = mail.organisation_id or await self._owner(mail)

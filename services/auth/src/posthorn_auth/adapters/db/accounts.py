@@ -144,6 +144,13 @@ class SqlMails:
         )
         return int(await self._connection.scalar(query) or 0)
 
+    async def give_up(self) -> int:
+        """Let nobody look any more at mails that the mailer has not taken in their time; return how many."""
+        over = sa.update(account_mails).where(
+            account_mails.c.next_attempt_at.is_not(None), account_mails.c.expires_at <= _NOW
+        )
+        return (await self._connection.execute(over.values(next_attempt_at=None))).rowcount
+
     async def delete_old(self) -> int:
         """Delete what ended a month ago, and what has nobody; return how many."""
         nobodys = sa.and_(account_mails.c.organisation_id.is_(None), account_mails.c.expires_at < _NOW)
