@@ -235,3 +235,27 @@ async def test_a_mail_that_cannot_be_made_does_not_hold_up_the_others(
     async with container.engine.connect() as connection:
         query = sa.text("SELECT to_email FROM account_mails WHERE to_email = ANY(:emails) AND next_attempt_at > now()")
         assert list(await connection.scalars(query, {"emails": emails})) == [emails[0]], "it is tried again later"
+
+
+async def test_invitations_that_nobody_can_accept_are_deleted_after_a_month(
+    client: httpx.AsyncClient, container: Container, register: Any, token_of: Any
+) -> None:
+    owner = await register()
+    accepted, revoked, open_ = [(await _invite(client, owner["headers"], _an_address())).json() for _ in range(3)]
+    assert (await _accept(client, await token_of(accepted["email"], MailPurpose.INVITATION))).status_code == 201
+    assert (await client.delete(f"/v1/invitations/{revoked['id']}", headers=owner["headers"])).status_code == 204
+
+    async def left_after(statement: str) -> set[str]:
+        async with container.engine.begin() as connection:
+            await connection.execute(sa.text(statement))
+        await container.sending_mails.delete_old()
+        await container.inviting.delete_old()
+        query = sa.text("SELECT id FROM invitations WHERE organisation_id = :id")
+        async with container.engine.connect() as connection:
+            return {str(id_) for id_ in await connection.scalars(query, {"id": owner["organisation"]["id"]})}
+
+    a_month = "interval '31 days'"
+    ended = f"UPDATE invitations SET accepted_at = accepted_at - {a_month}, revoked_at = revoked_at - {a_month}"
+    assert await left_after("SELECT 1") == {accepted["id"], revoked["id"], open_["id"]}
+    assert await left_after(ended) == {accepted["id"], revoked["id"], open_["id"]}, "their mail is there yet"
+    assert await left_after("UPDATE account_mails SET expires_at = now() - interval '31 days'") == {open_["id"]}

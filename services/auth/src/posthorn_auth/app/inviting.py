@@ -122,6 +122,11 @@ class Inviting:
             await uow.publish(by_user("accept_invitation", user, acceptance.address))
         return user
 
+    async def delete_old(self) -> int:
+        """Delete invitations that nobody can accept any more, with the addresses in them; return how many."""
+        async with self._new_unit_of_work() as uow:
+            return await uow.invitations.delete_old()
+
     async def _check_inviter(self, uow: UnitOfWork, invitation: Invitation) -> None:
         try:
             inviter = await uow.users.lock(invitation.organisation_id, invitation.invited_by)

@@ -33,6 +33,7 @@ async def start(settings: Settings, wanted: frozenset[str]) -> AsyncGenerator[Se
                 run_every(_PURGE_SECONDS, container.signing_in.delete_ended_sessions, stop=stop, name="purge_sessions"),
                 run_every(_PURGE_SECONDS, rotate, stop=stop, name="rotate_signing_key"),
                 run_every(_PURGE_SECONDS, container.sending_mails.delete_old, stop=stop, name="purge_mails"),
+                run_every(_PURGE_SECONDS, container.inviting.delete_old, stop=stop, name="purge_invitations"),
             )
 
         async def send_mails(stop: asyncio.Event) -> None:

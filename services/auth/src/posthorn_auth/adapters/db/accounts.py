@@ -232,6 +232,12 @@ class SqlInvitations:
         change = sa.update(invitations).where(invitations.c.id == invitation_id)
         await self._connection.execute(change.values(revoked_at=_NOW))
 
+    async def delete_old(self) -> int:
+        """Delete those that were accepted or revoked a month ago, once their mail is gone; return how many."""
+        ended = sa.or_(invitations.c.accepted_at < _NOW - _KEPT_FOR, invitations.c.revoked_at < _NOW - _KEPT_FOR)
+        has_mail = sa.exists().where(account_mails.c.invitation_id == invitations.c.id)
+        return (await self._connection.execute(sa.delete(invitations).where(ended, ~has_mail))).rowcount
+
 
 _USABLE = (account_mails.c.used_at.is_(None), account_mails.c.expires_at > _NOW)
 
