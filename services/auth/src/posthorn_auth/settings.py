@@ -15,7 +15,10 @@ class Settings(DatabaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="POSTHORN_AUTH_", frozen=True, extra="ignore")
 
-    encryption_key: EncryptionKey = Field(description="Encrypts the private signing keys in the database.")
+    encryption_key: EncryptionKey = Field(
+        description="Encrypts private signing keys, secrets of second factors and of identity providers. Links in "
+        "mail and recovery codes are made with it."
+    )
     mailer_url: AnyHttpUrl = Field(description="Base URL of the mailer service.")
     mail_organisation_id: UUID | None = Field(
         default=None,
