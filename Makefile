@@ -10,7 +10,7 @@ SOURCES := $(wildcard libs/*/src services/*/src deploy/local/src)
 
 .PHONY: help bootstrap environment demo up down reset status logs test test-unit chaos fuzz test-servers-down check format schemas \
 	requirements requirements-check upgrade compose-up compose-down clean bench-send bench-storage bench-import bench-audience \
-	bench-gateway
+	bench-gateway bench-orders
 
 help: ## Explain the targets.
 	@awk -F ':.*## ' '/^### / { print "\n" substr($$0, 5) } /^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' Makefile
@@ -98,6 +98,9 @@ bench-storage: bootstrap ## Measure what a campaign needs of PostgreSQL: planned
 
 bench-audience: bootstrap ## Measure finding, counting and streaming of a million contacts; ARGS="--contacts 100000".
 	@$(BIN)/python -m benchmarks.audience $(ARGS)
+
+bench-orders: bootstrap ## Measure how soon workers obey pause and resume, and how soon a single message overtakes.
+	@$(BIN)/python -m benchmarks.orders $(ARGS)
 
 bench-gateway: bootstrap ## Measure what the gateway costs per request, beside no proxy and beside nginx.
 	@$(BIN)/python -m benchmarks.gateway $(ARGS)

@@ -47,7 +47,9 @@ class CountingRelay:
         self._http.close()
 
     def counts(self) -> dict[str, Any]:
-        """Return `messages`, `recipients`, `repeated`, `connections`, `seconds` and `struck` (faults, by name)."""
+        """Return `messages`, `recipients`, `repeated`, `connections`, `struck` (faults, by name), and by the monotonic
+        clock `first_at` and `last_at`.
+        """
         document: dict[str, Any] = self._http.get("/counts").raise_for_status().json()
         return document
 

@@ -21,7 +21,8 @@ def build_site(tally: Tally) -> web.Application:
                 "recipients": len(tally.accepted),
                 "repeated": sum(len(ids) - 1 for ids in tally.accepted.values()),
                 "connections": len(tally.sessions),
-                "seconds": tally.last_at - tally.first_at,
+                "first_at": tally.first_at,
+                "last_at": tally.last_at,
                 "struck": dict(tally.script.struck),
             }
         )
