@@ -18,8 +18,9 @@ from posthorn_local.stack import Stack
 from posthorn_local.testing.counting_relay.client import CountingRelay
 from posthorn_local.testing.counting_relay.faults import Fault
 
+from .fleet import ROLES, SETTINGS, Fleet
+from .flights import RECIPIENTS, Account, Conditions, Flight, launched, open_account
 from .report import Report
-from .support import RECIPIENTS, ROLES, SETTINGS, Account, Conditions, Fleet, Flight, launched, open_account
 
 _KEPT = STATE / "chaos"
 _REPORT = pytest.StashKey[Report]()

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from .support import WORKERS, through
+from .fleet import WORKERS, through
 
 _HOUR = 3600
 

@@ -20,7 +20,8 @@ from posthorn_local.plan import DATABASE
 from posthorn_local.supervisor import ManagedProcess, stop_all
 from posthorn_local.testing import product
 
-from .support import ANSWER_SECONDS, CONNECTIONS, Fleet, Flight, through
+from .fleet import Fleet, through
+from .flights import ANSWER_SECONDS, CONNECTIONS, Flight
 
 _RECIPIENTS = 300
 _ONE_PAGE = {"POSTHORN_MAILER_AUDIENCE_PAGE_SIZE": "500", "POSTHORN_MAILER_BATCHES_PER_WORKER": "1"}

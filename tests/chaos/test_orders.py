@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from .support import CONNECTIONS
+from .flights import CONNECTIONS
 
 _CANCELLED = frozenset({"cancelled"})
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from posthorn_local.testing.counting_relay.faults import Fault
 
-from .support import ANSWER_SECONDS, RECIPIENTS
+from .flights import ANSWER_SECONDS, RECIPIENTS
 
 
 def _struck(fleet: Any, name: str) -> int:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import redis.asyncio as redis
 
-from .support import CONNECTIONS
+from .flights import CONNECTIONS
 
 _AWAY_SECONDS = 5.0
 

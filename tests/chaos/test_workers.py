@@ -10,7 +10,8 @@ import pytest
 
 from posthorn_local.supervisor import stop_all
 
-from .support import CONNECTIONS, LEASE_SECONDS, RESENDING
+from .fleet import LEASE_SECONDS, RESENDING
+from .flights import CONNECTIONS
 
 
 @pytest.mark.e2e
