@@ -154,7 +154,13 @@ async def test_who_unsubscribes_and_comes_back_is_told_once_each(
         "campaigns.contact.unsubscribed.v1",
         "campaigns.contact.resubscribed.v1",
     ]
-    assert events[0][1] == {"contact_id": contact["id"], "list_ids": None, "campaign_id": None, "method": "api"}
+    assert events[0][1] == {
+        "contact_id": contact["id"],
+        "list_ids": None,
+        "campaign_id": None,
+        "method": "api",
+        "withdrawn_from": [],
+    }
 
 
 async def test_who_has_complained_is_never_mailed_again(
@@ -220,7 +226,13 @@ async def test_a_contact_joins_and_leaves_a_list(
     assert await _events(container, organisation_id) == [
         (
             "campaigns.contact.unsubscribed.v1",
-            {"contact_id": contact["id"], "list_ids": [list_id], "campaign_id": None, "method": "api"},
+            {
+                "contact_id": contact["id"],
+                "list_ids": [list_id],
+                "campaign_id": None,
+                "method": "api",
+                "withdrawn_from": [],
+            },
         )
     ]
 

@@ -103,7 +103,13 @@ async def test_a_post_unsubscribes_from_everything_once(
     assert await _status(office, contact) == "unsubscribed"
     events = [data for kind, data in await events_about(container, contact) if kind == "contact.unsubscribed"]
     assert events == [
-        {"contact_id": contact["id"], "list_ids": None, "campaign_id": str(CAMPAIGN_ID), "method": method}
+        {
+            "contact_id": contact["id"],
+            "list_ids": None,
+            "campaign_id": str(CAMPAIGN_ID),
+            "method": method,
+            "withdrawn_from": [],
+        }
     ]
 
 

@@ -72,6 +72,7 @@ from posthorn_mailer.app.sending_messages import AcceptingMessages, MessageBell,
 from posthorn_mailer.app.suppressing import Suppressing
 from posthorn_mailer.app.taking_feedback import TakingFeedback
 from posthorn_mailer.app.warm_ups import WarmUps
+from posthorn_mailer.app.withdrawing import WithdrawingRecipients
 from posthorn_mailer.domain.deliveries import Backoff
 from posthorn_mailer.domain.guards import Limits
 from posthorn_mailer.domain.relays import Relay
@@ -109,6 +110,7 @@ class Container:
     managing_domains: ManagingDomains
     managing_limits: ManagingLimits
     suppressing: Suppressing
+    withdrawing: WithdrawingRecipients
     taking_feedback: TakingFeedback
     accepting_messages: AcceptingMessages
     sending_messages: SendingMessages
@@ -215,6 +217,7 @@ async def bootstrap(settings: Settings, clock: Clock | None = None) -> AsyncGene
             ),
             managing_limits=ManagingLimits(limits),
             suppressing=Suppressing(new_unit_of_work=new_records, clock=clock),
+            withdrawing=WithdrawingRecipients(new_unit_of_work=new_records),
             taking_feedback=TakingFeedback(new_unit_of_work=new_records, guarding=engine_parts.guarding, clock=clock),
             accepting_messages=AcceptingMessages(new_unit_of_work=new_records, bell=bell, clock=clock),
             sending_messages=SendingMessages(

@@ -109,6 +109,11 @@ class ContactUnsubscribedData(Payload):
     list_ids: tuple[UUID, ...] | None = Field(default=None, description="The lists left; None: everything.")
     campaign_id: UUID | None = Field(default=None, description="Campaign whose link was used, if any.")
     method: Literal["page", "one_click", "api", "import"]
+    withdrawn_from: tuple[UUID, ...] = Field(
+        default=(),
+        description="Of who left lists: campaigns to those lists that reach the contact by no other of theirs, and "
+        "that are being sent or may be tried again.",
+    )
 
 
 class ContactUnsubscribed(Event):

@@ -47,7 +47,24 @@ class DeliveryRecord(Payload):
     at: AwareDatetime
     smtp_code: int | None = None
     enhanced_code: str | None = Field(default=None, description="RFC 3463 status, for instance 5.1.1.")
-    cause: Literal["recipient", "domain", "relay", "content", "authentication", "policy"] | None = None
+    cause: (
+        Literal[
+            "recipient",
+            "domain",
+            "relay",
+            "content",
+            "authentication",
+            "policy",
+            "suppressed",
+            "unsubscribed",
+            "erased",
+        ]
+        | None
+    ) = Field(
+        default=None,
+        description="Whose fault a failure is; of `suppressed` why: the address is on the suppression list, the "
+        "recipient has left, or was erased.",
+    )
 
 
 class DeliveriesRecordedData(Payload):

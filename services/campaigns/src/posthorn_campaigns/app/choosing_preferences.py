@@ -7,16 +7,12 @@ from dataclasses import dataclass, replace
 from uuid import UUID
 
 from posthorn_campaigns.app.coming_back import tell_resubscribed
+from posthorn_campaigns.app.leaving_lists import tell_left
 from posthorn_campaigns.app.ports import NewUnitOfWork
 from posthorn_campaigns.app.ports_opt_in import OfferedList
 from posthorn_campaigns.domain.audience import ContactStatus
 from posthorn_campaigns.domain.rules import SubscriptionStatus
 from posthorn_common.clock import Clock
-from posthorn_common.events import event
-from posthorn_contracts.campaigns.v1 import (
-    ContactUnsubscribed,
-    ContactUnsubscribedData,
-)
 from posthorn_contracts.recipient_tokens import RecipientToken
 
 
@@ -76,10 +72,14 @@ class ChoosingPreferences:
             if locale != contact.locale:
                 await uow.contacts.save(replace(contact, locale=locale, updated_at=now))
             if left:
-                data = ContactUnsubscribedData(
-                    contact_id=contact.id, list_ids=tuple(left), campaign_id=recipient.campaign_id, method="page"
+                await tell_left(
+                    uow,
+                    self._clock,
+                    contact.organisation_id,
+                    contact.id,
+                    left,
+                    method="page",
+                    campaign_id=recipient.campaign_id,
                 )
-                told = event(ContactUnsubscribed, contact.id, contact.organisation_id, data, self._clock)
-                await uow.publish(told)
             if wanted and await uow.contacts.set_status(contact.organisation_id, contact.id, ContactStatus.ACTIVE, now):
                 await tell_resubscribed(uow, contact.organisation_id, [contact.id], self._clock)

@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from uuid import UUID
 
+from posthorn_campaigns.app.leaving_lists import tell_left
 from posthorn_campaigns.app.ports import NewUnitOfWork, UnitOfWork
 from posthorn_campaigns.domain.audience import ContactList
 from posthorn_campaigns.domain.errors import ListInUse, ListNotFound
 from posthorn_campaigns.domain.opt_in import OptIn
 from posthorn_common.auditing import concerns
 from posthorn_common.clock import Clock, new_id
-from posthorn_common.events import event
-from posthorn_contracts.campaigns.v1 import ContactUnsubscribed, ContactUnsubscribedData
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,14 +106,13 @@ class ManagingLists:
             await uow.contacts.subscribe(organisation_id, [contact_id], [list_id], self._clock.now())
 
     async def unsubscribe(self, organisation_id: UUID, list_id: UUID, contact_id: UUID) -> None:
-        """Take a contact off a list. Idempotent. Raises ListNotFound, ContactNotFound."""
+        """Take a contact off a list, also for mail that is queued. Idempotent. Raises ListNotFound, ContactNotFound."""
         async with self._new_unit_of_work() as uow:
             await uow.lists.get(organisation_id, list_id)
             await uow.contacts.get(organisation_id, contact_id, lock=True)
             left = await uow.contacts.unsubscribe(organisation_id, contact_id, [list_id], self._clock.now())
             if left:
-                data = ContactUnsubscribedData(contact_id=contact_id, list_ids=tuple(left), method="api")
-                await uow.publish(event(ContactUnsubscribed, contact_id, organisation_id, data, self._clock))
+                await tell_left(uow, self._clock, organisation_id, contact_id, left, method="api")
 
     async def fold_counts(self) -> None:
         """Tidy up what counts are summed from, so that reading them stays cheap. Changes no count."""

@@ -80,6 +80,15 @@ class Campaigns(Protocol):
         """Whether a scheduled campaign uses the template."""
         ...
 
+    async def withdrawn_from(
+        self, organisation_id: UUID, contact_id: UUID, left_list_ids: Collection[UUID]
+    ) -> list[UUID]:
+        """Return campaigns to lists that a contact has left in this transaction, which it is on no list of any more.
+
+        Only those that may still write to somebody, or are about to start.
+        """
+        ...
+
     async def set_audience(self, organisation_id: UUID, campaign_id: UUID, audience: int) -> None: ...
     async def add_to_counts(self, organisation_id: UUID, campaign_id: UUID, changes: Mapping[str, int]) -> None:
         """Move live counts; a campaign that is gone has none."""

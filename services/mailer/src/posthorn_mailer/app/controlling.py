@@ -158,6 +158,7 @@ class ControllingSends:
             return
         send = locked[0]
         if await uow.sends.end_plan(send_id):
+            await uow.withdrawals.forget(send_id)
             data = SendPlannedData(campaign_id=send_id, audience=send.audience)
             await uow.publish(event(SendPlanned, send_id, send.organisation_id, data, self._clock))
 

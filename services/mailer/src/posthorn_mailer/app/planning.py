@@ -182,8 +182,11 @@ class PlanningSends:
                 return None
             batches = self._batches(send, before, page.size)
             await uow.deliveries.copy(send, before + 1, page)
+            # Whoever has left since campaigns has made the page.
+            await uow.withdrawals.apply(send.id, before + 1)
             await uow.batches.add(batches)
             if cursor is None:
+                await uow.withdrawals.forget(send.id)
                 data = SendPlannedData(campaign_id=send.id, audience=before + page.size)
                 await uow.publish(event(SendPlanned, send.id, send.organisation_id, data, self._clock))
         PLANNED.inc(page.size)

@@ -293,6 +293,28 @@ class Deliveries(Protocol):
         ...
 
 
+class Withdrawals(Protocol):
+    """Contacts whom a campaign does not reach any more, though it did when it was started."""
+
+    async def withdraw(self, organisation_id: UUID, contact_id: UUID, send_ids: Sequence[UUID]) -> int:
+        """Have the contact's deliveries of these sends not opened any more; return how many are there already.
+
+        Of sends that are being planned it is remembered for pages that are on their way.
+        """
+        ...
+
+    async def apply(self, send_id: UUID, first_number: int) -> None:
+        """Withdraw deliveries from a number on, planned in this transaction, whose contacts have left meanwhile.
+
+        The send is locked, as `advance_plan` does.
+        """
+        ...
+
+    async def forget(self, send_id: UUID) -> None:
+        """Drop what was remembered of a send whose planning is over."""
+        ...
+
+
 class SendingUnitOfWork(Protocol):
     """One transaction: committed when the block ends, rolled back when it raises."""
 
@@ -302,6 +324,8 @@ class SendingUnitOfWork(Protocol):
     def batches(self) -> Batches: ...
     @property
     def deliveries(self) -> Deliveries: ...
+    @property
+    def withdrawals(self) -> Withdrawals: ...
 
     async def __aenter__(self) -> Self: ...
     async def __aexit__(

@@ -65,6 +65,7 @@ def _subscribe_to_contacts(container: Container) -> None:
 
     async def on_contact_unsubscribed(event: ContactUnsubscribed) -> None:
         await suppressing.on_contact_unsubscribed(event, CONSUMER)
+        await container.withdrawing.on_contact_unsubscribed(event)
 
     async def on_contact_resubscribed(event: ContactResubscribed) -> None:
         await suppressing.on_contact_resubscribed(event, CONSUMER)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from posthorn_campaigns.adapters.db.tables import campaign_contents, campaigns
+from posthorn_campaigns.adapters.db.tables import campaign_contents, campaigns, subscriptions
 from posthorn_campaigns.domain.campaigns import Campaign, CampaignStatus, Counts, OnAmbiguous
 from posthorn_campaigns.domain.errors import CampaignNotFound, StaleCampaign
+from posthorn_campaigns.domain.rules import SubscriptionStatus
 from posthorn_campaigns.domain.segments import PinnedRules
 from posthorn_campaigns.domain.templates import Link, MessageContent
 
@@ -25,6 +26,8 @@ _PLAIN = (
     "paused_reason", "completed_at", "final_counts_at", "failure_reason", "on_ambiguous",
 )  # fmt: skip
 _RUNNING = (CampaignStatus.SENDING, CampaignStatus.PAUSED)
+_ABOUT_TO_START = timedelta(minutes=1)
+_TRIED_AGAIN = timedelta(days=90)
 _RATED_OVER_SECONDS = 10.0
 # exp of something smaller is an underflow to PostgreSQL.
 _SLOWEST_DECAY = 100.0
@@ -125,6 +128,28 @@ class SqlCampaigns:
         )
         return bool(await self._connection.scalar(query))
 
+    async def withdrawn_from(
+        self, organisation_id: UUID, contact_id: UUID, left_list_ids: Collection[UUID]
+    ) -> list[UUID]:
+        """Return campaigns that reach a contact by none of their lists any more."""
+        is_on_another = (
+            sa.select(sa.literal(1))
+            .where(
+                subscriptions.c.contact_id == contact_id,
+                subscriptions.c.list_id == sa.any_(campaigns.c.list_ids),
+                subscriptions.c.status == SubscriptionStatus.SUBSCRIBED,
+            )
+            .correlate(campaigns)
+            .exists()
+        )
+        query = sa.select(campaigns.c.id).where(
+            campaigns.c.organisation_id == organisation_id,
+            campaigns.c.list_ids.bool_op("&&")(sa.literal(list(left_list_ids), sa.ARRAY(sa.Uuid))),
+            _may_write(),
+            ~is_on_another,
+        )
+        return list(await self._connection.scalars(query.order_by(campaigns.c.id)))
+
     async def set_audience(self, organisation_id: UUID, campaign_id: UUID, audience: int) -> None:
         """Store the size of the audience."""
         change = sa.update(campaigns).where(_one(organisation_id, campaign_id)).values(audience=audience)
@@ -191,6 +216,19 @@ def _rate_now() -> sa.ColumnElement[float]:
 
 
 _SELECT = sa.select(campaigns, _rate_now().label("rate_now"))
+
+
+def _may_write() -> sa.ColumnElement[bool]:
+    """Whether a campaign writes to somebody, may do so again, or is about to start while we look."""
+    now = sa.func.now()
+    return sa.or_(
+        campaigns.c.status.in_(_RUNNING),
+        sa.and_(campaigns.c.status == CampaignStatus.SCHEDULED, campaigns.c.scheduled_at <= now + _ABOUT_TO_START),
+        # What failed or is in doubt may be tried again.
+        sa.and_(
+            campaigns.c.status == CampaignStatus.COMPLETED_WITH_ERRORS, campaigns.c.completed_at > now - _TRIED_AGAIN
+        ),
+    )
 
 
 def _one(organisation_id: UUID, campaign_id: UUID) -> sa.ColumnElement[bool]:

@@ -59,17 +59,22 @@ WITH answered AS (
     ORDER BY b.id FOR SHARE OF b
 ), opened AS (
     UPDATE deliveries d SET
-        (state, attempts, finished_at) = (
-            SELECT CASE WHEN stop THEN 'suppressed' ELSE 'sending' END,
-                   d.attempts + CASE WHEN stop OR d.state = 'sending' THEN 0 ELSE 1 END,
-                   CASE WHEN stop THEN clock_timestamp() END
-            FROM (SELECT d.email = ''
-                OR EXISTS (SELECT FROM suppressions x
-                           WHERE x.organisation_id = d.organisation_id
-                             AND x.email IN (d.email, '@' || split_part(d.email, '@', 2))
-                             AND (x.expires_at IS NULL OR x.expires_at > now()))
-                OR EXISTS (SELECT FROM suppressed_contacts x
-                           WHERE x.organisation_id = d.organisation_id AND x.contact_id = d.contact_id)) q(stop)
+        (state, attempts, finished_at, cause) = (
+            SELECT CASE WHEN why IS NULL THEN 'sending' ELSE 'suppressed' END,
+                   d.attempts + CASE WHEN why IS NOT NULL OR d.state = 'sending' THEN 0 ELSE 1 END,
+                   CASE WHEN why IS NOT NULL THEN clock_timestamp() END,
+                   coalesce(why, d.cause)
+            FROM (SELECT CASE
+                WHEN d.withdrawn THEN 'unsubscribed'
+                WHEN d.email = '' THEN 'erased'
+                WHEN EXISTS (SELECT FROM suppressions x
+                             WHERE x.organisation_id = d.organisation_id
+                               AND x.email IN (d.email, '@' || split_part(d.email, '@', 2))
+                               AND (x.expires_at IS NULL OR x.expires_at > now())) THEN 'suppressed'
+                WHEN EXISTS (SELECT FROM suppressed_contacts x
+                             WHERE x.organisation_id = d.organisation_id AND x.contact_id = d.contact_id)
+                    THEN 'unsubscribed'
+                END OFFSET 0) q(why)  -- OFFSET: asked once, not for each column
         ),
         epoch = held.lease_epoch, attempt_id = w.attempt_id, next_attempt_at = NULL, opened_at = clock_timestamp(),
         first_opened_at = coalesce(d.first_opened_at, now()),

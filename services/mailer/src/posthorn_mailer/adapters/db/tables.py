@@ -106,8 +106,18 @@ deliveries = sa.Table(
     sa.Column("enhanced_code", sa.Text),
     sa.Column("reply", sa.Text),
     sa.Column("cause", sa.Text),
+    # The contact has left the lists by which the campaign reached it: whoever opens it next suppresses it instead.
+    sa.Column("withdrawn", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Index(None, "send_id", "contact_id", unique=True),
     postgresql_with={"fillfactor": "45"},
+)
+
+# Contacts withdrawn from a send while it is being planned: they may be in a page that is on its way. Empty afterwards.
+withdrawn_recipients = sa.Table(
+    "withdrawn_recipients",
+    metadata,
+    sa.Column("send_id", sa.ForeignKey(sends.c.id), primary_key=True),
+    sa.Column("contact_id", sa.Uuid, primary_key=True),
 )
 
 # What is kept of a delivery once its send is closed, by the month in which the send was drained. The columns are in the

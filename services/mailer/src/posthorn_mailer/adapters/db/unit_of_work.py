@@ -11,6 +11,7 @@ from posthorn_common.unit_of_work import SqlTransaction
 from posthorn_mailer.adapters.db.batches import SqlBatches
 from posthorn_mailer.adapters.db.deliveries import SqlDeliveries
 from posthorn_mailer.adapters.db.sends import SqlSends
+from posthorn_mailer.adapters.db.withdrawals import SqlWithdrawals
 
 
 class SqlUnitOfWork(SqlTransaction):
@@ -19,12 +20,14 @@ class SqlUnitOfWork(SqlTransaction):
     sends: SqlSends
     batches: SqlBatches
     deliveries: SqlDeliveries
+    withdrawals: SqlWithdrawals
 
     def open(self, connection: AsyncConnection) -> None:
         """Make the repositories."""
         self.sends = SqlSends(connection)
         self.batches = SqlBatches(connection)
         self.deliveries = SqlDeliveries(connection)
+        self.withdrawals = SqlWithdrawals(connection)
 
     async def first_time(self, consumer: str, event_id: UUID) -> bool:
         """Note the event as handled; return False if it was noted before."""

@@ -69,7 +69,12 @@ class DeliveryAnswer(BaseModel):
     smtp_code: int | None = Field(description="The relay's last reply.", examples=[250])
     enhanced_code: str | None = Field(description="RFC 3463 status.", examples=["2.0.0"])
     reply: str | None
-    cause: str | None = Field(description="Whose fault a failure is.", examples=["recipient"])
+    cause: str | None = Field(
+        description="Whose fault a failure is: `recipient`, `domain`, `relay`, `content`, `authentication`, `policy`. "
+        "Why a delivery was suppressed: `suppressed` (the address is on the suppression list), `unsubscribed` (the "
+        "recipient has left everything, or all lists by which the campaign reached it), `erased`.",
+        examples=["recipient"],
+    )
     next_attempt_at: AwareDatetime | None
     opened_at: AwareDatetime | None = Field(description="When the last attempt began.")
     finished_at: AwareDatetime | None

@@ -81,5 +81,8 @@ async def subscribe_contact(list_id: UUID, contact_id: UUID, caller: ContactsWri
     responses=responses(401, 403, 404, 422),
 )
 async def unsubscribe_contact(list_id: UUID, contact_id: UUID, caller: ContactsWriter, services: Services) -> None:
-    """Take a contact off a list. Imports do not put the contact back."""
+    """Take a contact off a list. Imports do not put the contact back.
+
+    Of campaigns that are being sent the contact gets nothing more, unless it is on another of their lists.
+    """
     await services.managing_lists.unsubscribe(caller.organisation_id, list_id, contact_id)
