@@ -11,6 +11,7 @@ import pytest
 
 from posthorn_local.client import ApiClient, ApiProblem
 from posthorn_local.stack import Stack
+from posthorn_local.testing import product
 
 _PERSON = {"User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"}
 
@@ -173,6 +174,22 @@ async def test_an_api_key_works_until_it_is_revoked(owner: ApiClient, anonymous:
         return False
 
     await eventually(refused)
+
+
+async def test_an_api_key_sends_a_receipt(
+    owner: ApiClient, anonymous: ApiClient, smtp_server: Any, eventually: Any
+) -> None:
+    relay = await product.add_relay(owner, smtp_server.port)
+    key = await owner.post("/v1/api-keys", {"name": "Shop", "scopes": ["messages:send", "deliveries:read"]})
+    anonymous.use_token(key["api_key"])
+    receipt = {"to_email": "ada@example.com", "from_email": "shop@example.org", "subject": "Receipt", "text": "12 EUR"}
+    message = await anonymous.post("/v1/messages", {**receipt, "relay_id": relay["id"]})
+    sent = await eventually(
+        lambda: anonymous.get(f"/v1/messages/{message['id']}"), lambda now: now["status"] not in {"pending", "sending"}
+    )
+    assert sent["status"] == "sent"
+    (received,) = smtp_server.messages
+    assert received.envelope_to == ("ada@example.com",)
 
 
 async def test_an_unreachable_relay_is_told_and_the_campaign_goes_on_when_it_is_back(

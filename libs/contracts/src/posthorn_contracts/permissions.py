@@ -34,6 +34,7 @@ class Permission(StrEnum):
     CAMPAIGNS_READ = "campaigns:read"
     CAMPAIGNS_WRITE = "campaigns:write"
     CAMPAIGNS_SEND = "campaigns:send"
+    MESSAGES_SEND = "messages:send"
     RELAYS_READ = "relays:read"
     RELAYS_WRITE = "relays:write"
     DELIVERIES_READ = "deliveries:read"
@@ -59,6 +60,7 @@ _EDITOR = _VIEWER | {
     Permission.TEMPLATES_WRITE,
     Permission.CAMPAIGNS_WRITE,
     Permission.CAMPAIGNS_SEND,
+    Permission.MESSAGES_SEND,
     Permission.RELAYS_READ,
 }
 _ADMIN = _EDITOR | {

@@ -18,8 +18,8 @@ class TransactionalMessage(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     organisation_id: UUID
-    idempotency_key: str = Field(min_length=1, max_length=200)
-    purpose: Literal["test_send", "account", "confirmation"]
+    idempotency_key: str = Field(min_length=1, max_length=300)
+    purpose: Literal["test_send", "account", "confirmation", "transactional"]
     to_email: str
     from_name: str | None = None
     from_email: str | None = Field(default=None, description="None: the relay's own sender address.")

@@ -83,6 +83,7 @@ ROUTES: tuple[Route, ...] = (
     Route("/v1/sending-limits", Service.MAILER, is_admin=True),
     Route("/v1/domains*", Service.MAILER, is_admin=True),
     Route("/v1/suppressions*", Service.MAILER, is_admin=True),
+    Route("/v1/messages", Service.MAILER, methods=_POST, max_body_bytes=5 * ONE_MEBIBYTE),
     Route("/v1/messages*", Service.MAILER),
     Route("/v1/inbound*", Service.MAILER),
     Route("/v1/contacts/bulk", Service.CAMPAIGNS, methods=_POST, max_body_bytes=16 * ONE_MEBIBYTE),

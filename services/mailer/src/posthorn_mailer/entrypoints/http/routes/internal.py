@@ -7,8 +7,7 @@ from fastapi import APIRouter, Depends
 from posthorn_common.http.identity import internal_caller
 from posthorn_contracts.mailer.internal_v1 import MessageAccepted, TransactionalMessage
 from posthorn_mailer.entrypoints.http.deps import Services
-
-MAX_MESSAGE_BYTES = 5 * 1024 * 1024
+from posthorn_mailer.entrypoints.http.routes.messages import MAX_MESSAGE_BYTES
 
 router = APIRouter(include_in_schema=False, prefix="/internal", dependencies=[Depends(internal_caller)])
 
