@@ -7,7 +7,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import sqlalchemy as sa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from posthorn_common.clock import SystemClock, new_id
 from posthorn_common.http.identity import Identity
@@ -83,3 +85,19 @@ def common_settings(*, redis_url: str, amqp_url: str) -> dict[str, Any]:
         "jwks_url": "http://auth.test/jwks",
         "public_url": ISSUER,
     }
+
+
+_HOLDS = 'SELECT EXISTS (SELECT FROM "{table}" t WHERE strpos(t::text, :text) > 0 OR strpos(t::text, :hex) > 0)'
+
+
+async def tables_that_hold(engine: AsyncEngine, text: str) -> list[str]:
+    """Return the tables of the schema in which a text occurs: in whatever column, as text, in JSON, or as bytes."""
+    # PostgreSQL shows bytes in hexadecimal.
+    values = {"text": text, "hex": text.encode().hex()}
+    tables = sa.text("SELECT tablename FROM pg_tables WHERE schemaname = current_schema() ORDER BY tablename")
+    async with engine.connect() as connection:
+        return [
+            name
+            for name in list(await connection.scalars(tables))
+            if await connection.scalar(sa.text(_HOLDS.format(table=name)), values)
+        ]

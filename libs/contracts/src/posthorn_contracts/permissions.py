@@ -29,6 +29,7 @@ class Permission(StrEnum):
     API_KEYS_WRITE = "api_keys:write"
     CONTACTS_READ = "contacts:read"
     CONTACTS_WRITE = "contacts:write"
+    CONTACTS_ERASE = "contacts:erase"
     TEMPLATES_READ = "templates:read"
     TEMPLATES_WRITE = "templates:write"
     CAMPAIGNS_READ = "campaigns:read"
@@ -64,6 +65,7 @@ _EDITOR = _VIEWER | {
     Permission.RELAYS_READ,
 }
 _ADMIN = _EDITOR | {
+    Permission.CONTACTS_ERASE,
     Permission.USERS_READ,
     Permission.USERS_WRITE,
     Permission.API_KEYS_READ,

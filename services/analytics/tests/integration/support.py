@@ -85,7 +85,9 @@ class Letter:
         return self.event(campaigns.ContactUnsubscribed, data, minute)
 
     def erased(self, contact_id: UUID, minute: float = 6) -> Any:
-        return self.event(campaigns.ContactErased, campaigns.ContactRef(contact_id=contact_id), minute)
+        return self.event(
+            campaigns.ContactErased, campaigns.ContactErasedData(contact_id=contact_id, erasure_id=new_id()), minute
+        )
 
 
 def record(

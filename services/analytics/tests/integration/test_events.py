@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from posthorn_analytics.app.erasing import Pseudonyms
 from posthorn_analytics.bootstrap import Container
 from posthorn_common.clock import new_id
+from posthorn_contracts.analytics.v1 import ErasedByAnalytics
 from posthorn_contracts.campaigns.v1 import (
     CampaignCancelled,
     CampaignPaused,
@@ -228,6 +229,21 @@ async def test_nothing_that_identifies_an_erased_contact_stays(
         for table in ("erased_contacts", "recipients", "engagements"):
             everything = list(await connection.execute(sa.text(f"SELECT * FROM {table}")))
             assert str(contact) not in str(everything)
+
+
+async def test_an_erasure_is_confirmed_with_counts_once_for_each_request(container: Container, letter: Letter) -> None:
+    contact = new_id()
+    await handle(container, letter.started(), letter.recorded(record(contact, "sent")))
+    request = letter.erased(contact)
+    await handle(container, request, request)
+    again = request.model_copy(update={"id": new_id()})
+    await handle(container, again)
+    query = sa.text("SELECT body FROM outbox WHERE event_type = :kind AND body LIKE :contact ORDER BY id")
+    values = {"kind": ErasedByAnalytics.event_type, "contact": f"%{contact}%"}
+    async with container.engine.connect() as connection:
+        told = [ErasedByAnalytics.model_validate_json(body) for body in await connection.scalars(query, values)]
+    assert [event.data.erasure_id for event in told] == [request.data.erasure_id] * 2
+    assert [event.data.counts["recipients"] for event in told] == [1, 0]
 
 
 async def test_an_erasure_waits_for_those_who_write_at_the_same_time(container: Container, letter: Letter) -> None:

@@ -20,6 +20,7 @@ from posthorn_campaigns.adapters.redis_subscribe_throttle import RedisSubscribeT
 from posthorn_campaigns.adapters.templates import ConfinedTemplateEngine
 from posthorn_campaigns.app.choosing_preferences import ChoosingPreferences
 from posthorn_campaigns.app.declaring_attributes import DeclaringAttributes
+from posthorn_campaigns.app.erasing import Erasing
 from posthorn_campaigns.app.exporting import Exporting
 from posthorn_campaigns.app.following_sends import FollowingSends
 from posthorn_campaigns.app.importing import Importing
@@ -37,6 +38,7 @@ from posthorn_campaigns.app.subscribing import Subscribing
 from posthorn_campaigns.app.unsubscribing import Unsubscribing
 from posthorn_campaigns.app.watching_imports import WatchingImports
 from posthorn_campaigns.app.writing_many_contacts import WritingManyContacts
+from posthorn_campaigns.domain.erasures import AddressHashes
 from posthorn_campaigns.settings import Settings
 from posthorn_common.clock import Clock, SystemClock
 from posthorn_common.db import create_engine
@@ -75,6 +77,7 @@ class Container:
     watching_imports: WatchingImports
     importing: Importing
     exporting: Exporting
+    erasing: Erasing
     managing_templates: ManagingTemplates
     managing_campaigns: ManagingCampaigns
     running_campaigns: RunningCampaigns
@@ -168,6 +171,12 @@ def _container(settings: Settings, opened: _Resources, service_tokens: ServiceTo
             clock=clock,
             link_secret=secret_bytes(settings.link_secret),
             retention=timedelta(hours=settings.export_retention_hours),
+        ),
+        erasing=Erasing(
+            new_unit_of_work=new_unit_of_work,
+            clock=clock,
+            hashes=AddressHashes(secret_bytes(settings.link_secret)),
+            ask_again_after=timedelta(minutes=settings.erasure_ask_again_minutes),
         ),
         importing=Importing(
             new_unit_of_work=new_unit_of_work,

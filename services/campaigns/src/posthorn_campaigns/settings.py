@@ -50,6 +50,9 @@ class Settings(DatabaseSettings):
     export_retention_hours: float = Field(
         default=24, gt=0, description="Exports are deleted, with their files, so long after they were asked for."
     )
+    erasure_ask_again_minutes: float = Field(
+        default=10, gt=0, description="Services that have not confirmed an erasure are asked again after this time."
+    )
     import_max_streams: int = Field(
         default=200, ge=1, description="Streams of imports' progress open at a time in one process."
     )

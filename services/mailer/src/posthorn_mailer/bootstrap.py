@@ -51,6 +51,7 @@ from posthorn_mailer.adapters.smtp import Dialling, SmtpMailTransport, TlsContex
 from posthorn_mailer.app.breakers import Breakers
 from posthorn_mailer.app.controlling import ControllingSends
 from posthorn_mailer.app.doorbell import Doorbell
+from posthorn_mailer.app.erasing import ErasingContacts
 from posthorn_mailer.app.guarding import GuardingSends
 from posthorn_mailer.app.lanes import Lane, LaneParts
 from posthorn_mailer.app.leases import Uptime, uptime
@@ -111,6 +112,7 @@ class Container:
     managing_limits: ManagingLimits
     suppressing: Suppressing
     withdrawing: WithdrawingRecipients
+    erasing: ErasingContacts
     taking_feedback: TakingFeedback
     accepting_messages: AcceptingMessages
     sending_messages: SendingMessages
@@ -218,6 +220,7 @@ async def bootstrap(settings: Settings, clock: Clock | None = None) -> AsyncGene
             managing_limits=ManagingLimits(limits),
             suppressing=Suppressing(new_unit_of_work=new_records, clock=clock),
             withdrawing=WithdrawingRecipients(new_unit_of_work=new_records),
+            erasing=ErasingContacts(new_unit_of_work=new_records, directory=campaigns, clock=clock),
             taking_feedback=TakingFeedback(new_unit_of_work=new_records, guarding=engine_parts.guarding, clock=clock),
             accepting_messages=AcceptingMessages(new_unit_of_work=new_records, bell=bell, clock=clock),
             sending_messages=SendingMessages(

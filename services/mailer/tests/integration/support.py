@@ -18,13 +18,14 @@ from fastapi import Depends, FastAPI, HTTPException, Response
 from posthorn_common.clock import SystemClock, new_id
 from posthorn_common.http.identity import Identity, internal_caller
 from posthorn_common.http.problems import install_problem_handlers
-from posthorn_contracts.campaigns.internal_v1 import AudienceMember, AudiencePage, CampaignContent
+from posthorn_contracts.campaigns.internal_v1 import AudienceMember, AudiencePage, CampaignContent, ErasureSubject
 from posthorn_contracts.envelope import EVENTS, Event
 from posthorn_contracts.mailer.v1 import DeliveriesRecorded, DeliveryRecord
 from posthorn_local.ports import free_ports
 from posthorn_mailer.adapters.db.tables import batches, deliveries, metadata, relays, sends
 from posthorn_mailer.adapters.db.unit_of_work import SqlUnitOfWork
 from posthorn_mailer.app.controlling import Order
+from posthorn_mailer.app.erasing import ErasureRequest
 from posthorn_mailer.app.leases import Uptime, uptime
 from posthorn_mailer.app.ports_transport import MailTransport, MayGo, OutgoingMessage, always
 from posthorn_mailer.app.sending import SendingBatches
@@ -64,6 +65,8 @@ class CampaignsService:
         self._app = FastAPI()
         install_problem_handlers(self._app, {})
         self._app.state.identity = identity
+        self.erased: dict[UUID, ErasureSubject] = {}
+        self._app.get("/internal/erasures/{id_}")(self._erasure)
         self._app.get("/internal/campaigns/{id_}/content")(self._content)
         self._app.get("/internal/campaigns/{id_}/audience", response_model=AudiencePage)(self._audience)
 
@@ -86,6 +89,13 @@ class CampaignsService:
         if id_ not in self.contents:
             raise HTTPException(404)
         return self.contents[id_]
+
+    async def _erasure(self, id_: UUID, caller: Annotated[str, Depends(internal_caller)]) -> ErasureSubject:
+        assert caller == "mailer"
+        self.calls.append("erasure")
+        if id_ not in self.erased:
+            raise HTTPException(404)
+        return self.erased[id_]
 
     async def _audience(
         self, id_: UUID, caller: Annotated[str, Depends(internal_caller)], limit: int, cursor: str | None = None
@@ -233,6 +243,18 @@ class Office:
         self.campaigns.contents[campaign_id] = CampaignContent.model_validate({**content, **changes})
         self.campaigns.audiences[campaign_id] = list(audience)
         return campaign_id
+
+    async def erase(self, contact_id: UUID, *, email: str | None = None, event_id: UUID | None = None) -> None:
+        """Have the mailer forget a contact; `email` is what campaigns knows of it."""
+        wanted = ErasureRequest(
+            event_id=event_id or new_id(),
+            erasure_id=new_id(),
+            organisation_id=self.organisation_id,
+            contact_id=contact_id,
+            email=email,
+            at=datetime.now(UTC),
+        )
+        await self.container.erasing.erase(wanted)
 
     def order(self, campaign_id: UUID, *, at: datetime | None = None) -> Order:
         return Order(new_id(), self.organisation_id, campaign_id, at or datetime.now(UTC))

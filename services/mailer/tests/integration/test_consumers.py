@@ -10,6 +10,7 @@ import pytest
 
 from posthorn_common.clock import new_id
 from posthorn_common.messaging import BrokerUnavailable, delivery, list_dead_letters
+from posthorn_contracts.campaigns.internal_v1 import ErasureSubject
 from posthorn_contracts.campaigns.v1 import (
     CampaignCancelled,
     CampaignPaused,
@@ -19,7 +20,7 @@ from posthorn_contracts.campaigns.v1 import (
     CampaignStarted,
     CampaignStartedData,
     ContactErased,
-    ContactRef,
+    ContactErasedData,
 )
 from posthorn_contracts.envelope import Event, Payload
 from posthorn_mailer.adapters.db.tables import deliveries, sends
@@ -86,7 +87,12 @@ async def test_orders_and_erasures_arrive_each_though_they_come_twice(office: Of
         await publish(office, an_event(CampaignCancelled, office, ref), times=2)
         await eventually(lambda: _status_is(office, campaign_id, "cancelled"))
         erased = audience[2].contact_id
-        await publish(office, an_event(ContactErased, office, ContactRef(contact_id=erased)), times=2)
+        erasure_id = new_id()
+        office.campaigns.erased[erasure_id] = ErasureSubject(
+            erasure_id=erasure_id, organisation_id=office.organisation_id, contact_id=erased, email=audience[2].email
+        )
+        data = ContactErasedData(contact_id=erased, erasure_id=erasure_id)
+        await publish(office, an_event(ContactErased, office, data), times=2)
 
         async def forgotten() -> bool:
             return (await office.rows(deliveries, campaign_id))[2].email == ""

@@ -201,7 +201,7 @@ async def test_of_an_erased_contact_the_outcome_is_kept_and_no_address(
 ) -> None:
     campaign_id, ids = await _sent(office, smtp_server, 1)
     (row,) = await office.rows(deliveries, campaign_id)
-    await office.container.resolving.erase_contact(new_id(), office.organisation_id, row.contact_id)
+    await office.erase(row.contact_id)
     assert await desk.results({"message_id": ids[0], "type": "complaint"}) == ["recorded"]
     assert await office.counts(campaign_id) == {"complained": 1}
     assert await _suppressed(office) == {}

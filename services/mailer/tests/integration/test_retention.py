@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -12,8 +11,6 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from posthorn_common import migrations
-from posthorn_common.clock import new_id
-from posthorn_contracts.campaigns.v1 import ContactErased, ContactRef
 from posthorn_contracts.mailer.v1 import SendDrained
 from posthorn_mailer.adapters.db.retention import SqlRetention
 from posthorn_mailer.adapters.db.tables import closed_deliveries, deliveries, sends
@@ -168,7 +165,7 @@ async def test_whoever_is_erased_is_erased_from_closed_sends(
     await retention.close_next(31 * DAY)
     await retention.move_next(10)
     for row in (rows[1], rows[12]):  # one moved already, one not
-        await office.container.resolving.erase_contact(new_id(), office.organisation_id, row.contact_id)
+        await office.erase(row.contact_id)
     await RetainingDeliveries(retention, RetentionPolicy(31, None)).retain()
     closed = {row.number: row for row in await office.rows(closed_deliveries, campaign_id)}
     assert [(closed[row.number].email, closed[row.number].reply) for row in (rows[1], rows[12])] == [("", None)] * 2
@@ -186,14 +183,7 @@ async def test_whoever_is_erased_is_suppressed_by_addresses_that_only_closed_sen
     async with office.container.engine.connect() as connection:
         before = (await connection.execute(sa.text("SELECT email FROM suppressions"))).scalars().all()
     assert bounced.email in before
-    erased = ContactErased.about(
-        bounced.contact_id,
-        id=new_id(),
-        organisation_id=office.organisation_id,
-        occurred_at=datetime.now(UTC),
-        data=ContactRef(contact_id=bounced.contact_id),
-    )
-    await office.container.suppressing.on_contact_erased(erased, "test")
+    await office.erase(bounced.contact_id)
     async with office.container.engine.connect() as connection:
         after = (await connection.execute(sa.text("SELECT email FROM suppressions"))).scalars().all()
     assert bounced.email not in after

@@ -278,8 +278,7 @@ async def test_an_erasure_while_a_batch_is_given_back_is_told(
             found = await look(self, batch, *more)
             (held,) = await office.rows(batches, campaign_id)
             if not erasing and held.state == "leased":
-                erase = office.container.resolving.erase_contact
-                erasing.append(asyncio.create_task(erase(new_id(), office.organisation_id, audience[1].contact_id)))
+                erasing.append(asyncio.create_task(office.erase(audience[1].contact_id)))
                 await asyncio.wait(erasing, timeout=0.5)  # it may have to wait until the batch is given back
             return found
 
@@ -301,12 +300,12 @@ async def test_an_erased_contact_is_forgotten_and_not_mailed(office: Office, smt
     erased = audience[1].contact_id
     event_id = new_id()
     for _ in range(2):
-        await office.container.resolving.erase_contact(event_id, office.organisation_id, erased)
+        await office.erase(erased, event_id=event_id)
     await office.send_all()
     assert await office.counts(campaign_id) == await office.told(campaign_id) == {"sent": 2, "cancelled": 1}
     (row,) = [row for row in await office.rows(deliveries, campaign_id) if row.contact_id == erased]
     assert (row.email, row.fields, row.reply) == ("", "{}", None)
 
-    await office.container.resolving.erase_contact(new_id(), office.organisation_id, audience[0].contact_id)
+    await office.erase(audience[0].contact_id)
     row = (await office.rows(deliveries, campaign_id))[0]
     assert (row.state, row.email, row.fields, row.domain) == ("sent", "", "{}", "example.com")

@@ -18,7 +18,6 @@ from posthorn_common.clock import new_id
 from posthorn_common.messaging import list_dead_letters
 from posthorn_common.testing import TokenMint
 from posthorn_contracts.campaigns.v1 import (
-    ContactErased,
     ContactRef,
     ContactResubscribed,
     ContactUnsubscribed,
@@ -192,11 +191,6 @@ def _resubscribed(organisation_id: UUID, contact_id: UUID, at: datetime) -> Cont
     )
 
 
-def _erased(organisation_id: UUID, contact_id: UUID) -> ContactErased:
-    data = ContactRef(contact_id=contact_id)
-    return ContactErased.about(contact_id, id=new_id(), organisation_id=organisation_id, occurred_at=_NOON, data=data)
-
-
 async def _rows(container: Container, table: sa.Table, organisation_id: UUID) -> list[Any]:
     async with container.engine.connect() as connection:
         query = sa.select(table).where(table.c.organisation_id == organisation_id)
@@ -250,51 +244,6 @@ async def test_a_return_that_is_heard_of_late_does_not_undo_a_later_goodbye(
     await container.suppressing.on_contact_unsubscribed(leaving, "mailer")
     await container.suppressing.on_contact_resubscribed(_resubscribed(organisation_id, contact_id, _NOON), "mailer")
     assert len(await _rows(container, tables.suppressed_contacts, organisation_id)) == 1
-
-
-async def test_an_erased_contact_s_address_is_nowhere_but_stays_suppressed(
-    container: Container, organisation_id: UUID, client: httpx.AsyncClient, headers: dict[str, str]
-) -> None:
-    contact_id, send_id, canary = uuid4(), uuid4(), f"canary-{uuid4()}@example.com"
-    await _add(client, headers, canary, reason="hard_bounce")
-    async with container.engine.begin() as connection:
-        await connection.execute(
-            sa.insert(tables.sends).values(
-                id=send_id, organisation_id=organisation_id, status="sending", on_ambiguous="hold"
-            )
-        )
-        await connection.execute(
-            sa.insert(tables.deliveries).values(
-                send_id=send_id,
-                number=1,
-                organisation_id=organisation_id,
-                contact_id=contact_id,
-                email=canary,
-                domain="example.com",
-                fields=f'{{"email": "{canary}"}}',
-                state="bounced",
-                reply=f"5.1.1 {canary}: no such user",
-            )
-        )
-    event = _erased(organisation_id, contact_id)
-    for _ in range(2):  # delivered twice
-        await container.suppressing.on_contact_erased(event, "mailer")
-        await container.resolving.erase_contact(event.id, organisation_id, contact_id)
-    for table in tables.metadata.tables.values():
-        async with container.engine.connect() as connection:
-            found = await connection.scalar(
-                sa.text(f"SELECT count(*) FROM {table.name} t WHERE t::text LIKE :canary"), {"canary": f"%{canary}%"}
-            )
-        assert found == 0, table.name
-    assert await _emails(client, headers) == []
-    await container.suppressing.reinstate(organisation_id, ["other@example.com"])
-    assert await _emails(client, headers) == []
-    await container.suppressing.reinstate(organisation_id, ["other@example.com", canary])
-    again = (await client.get(f"/v1/suppressions/{quote(canary)}", headers=headers)).json()
-    assert (again["reason"], again["source"]) == ("hard_bounce", "erased contact")
-    # Of another organisation the same address is none of our business.
-    await container.suppressing.reinstate(uuid4(), [canary])
-    assert len(await _emails(client, headers)) == 1
 
 
 async def _is_dead(container: Container, event_id: UUID) -> bool:

@@ -9,6 +9,7 @@ from uuid import UUID
 from pydantic import AwareDatetime
 
 from posthorn_contracts.envelope import Event, Payload
+from posthorn_contracts.erasures import ErasureConfirmedData
 
 
 class EngagementKind(StrEnum):
@@ -33,3 +34,10 @@ class EngagementsRecorded(Event):
 
     event_type: ClassVar[str] = "analytics.engagements.recorded.v1"
     data: EngagementsRecordedData
+
+
+class ErasedByAnalytics(Event):
+    """Analytics knows the contact under a pseudonym only that leads back to nobody."""
+
+    event_type: ClassVar[str] = "analytics.contact.erased.v1"
+    data: ErasureConfirmedData

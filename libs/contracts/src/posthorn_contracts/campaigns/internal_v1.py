@@ -4,6 +4,7 @@
 `GET /internal/campaigns/{id}/content` → `CampaignContent`
 `GET /internal/campaigns/{id}/audience?cursor=&limit=` → `AudiencePage`
 `GET /internal/campaigns/{id}/links` → `CampaignLinks`
+`GET /internal/erasures/{id}` → `ErasureSubject`
 """
 
 from __future__ import annotations
@@ -71,3 +72,12 @@ class CampaignLinks(Answer):
     organisation_id: UUID
     name: str
     links: tuple[TrackedLink, ...]
+
+
+class ErasureSubject(Answer):
+    """Whom an erasure is about. Events carry no addresses; whoever has to find a person by one asks for it here."""
+
+    erasure_id: UUID
+    organisation_id: UUID
+    contact_id: UUID
+    email: str | None = Field(description="None: every service has confirmed, and the address is forgotten.")

@@ -134,8 +134,16 @@ class ContactResubscribed(Event):
     data: ContactRef
 
 
+class ContactErasedData(Payload):
+    contact_id: UUID
+    erasure_id: UUID = Field(description="Names the request, in confirmations and when it is published again.")
+
+
 class ContactErased(Event):
-    """A contact was erased; every service drops what it knows of the person."""
+    """A contact was erased; every service drops what it knows of the person, and confirms that it has.
+
+    It is published again, under another id, while a confirmation is missing.
+    """
 
     event_type: ClassVar[str] = "campaigns.contact.erased.v1"
-    data: ContactRef
+    data: ContactErasedData

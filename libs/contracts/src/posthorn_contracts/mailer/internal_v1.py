@@ -21,6 +21,7 @@ class TransactionalMessage(BaseModel):
     idempotency_key: str = Field(min_length=1, max_length=300)
     purpose: Literal["test_send", "account", "confirmation", "transactional"]
     to_email: str
+    contact_id: UUID | None = Field(default=None, description="The contact that it is for, if it is for one.")
     from_name: str | None = None
     from_email: str | None = Field(default=None, description="None: the relay's own sender address.")
     reply_to: str | None = None

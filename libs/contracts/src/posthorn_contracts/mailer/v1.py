@@ -9,6 +9,7 @@ from uuid import UUID
 from pydantic import AwareDatetime, Field
 
 from posthorn_contracts.envelope import Event, Payload
+from posthorn_contracts.erasures import ErasureConfirmedData
 
 
 class DeliveryOutcome(StrEnum):
@@ -156,3 +157,10 @@ class ContactSuppressed(Event):
 
     event_type: ClassVar[str] = "mailer.contact.suppressed.v1"
     data: ContactSuppressedData
+
+
+class ErasedByMailer(Event):
+    """The mailer knows nothing of a contact any more, but whom not to mail: a keyed hash."""
+
+    event_type: ClassVar[str] = "mailer.contact.erased.v1"
+    data: ErasureConfirmedData

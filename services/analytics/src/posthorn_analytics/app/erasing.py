@@ -10,7 +10,10 @@ from uuid import UUID
 
 from posthorn_analytics.app.ports import NewUnitOfWork, Purge, UnitOfWork
 from posthorn_common.clock import Clock
+from posthorn_common.events import event as new_event
+from posthorn_contracts.analytics.v1 import ErasedByAnalytics
 from posthorn_contracts.campaigns.v1 import ContactErased
+from posthorn_contracts.erasures import ErasureConfirmedData
 
 _PURPOSE = b"posthorn analytics pseudonym v1"
 
@@ -54,12 +57,18 @@ class Erasing:
         self._clock = clock
 
     async def on_contact_erased(self, event: ContactErased) -> None:
-        """Drop what identifies the contact. Counts stay."""
-        contact_id = event.data.contact_id
+        """Drop what identifies the contact, and confirm it. Statistics stay.
+
+        A request that is published again is carried out and confirmed again.
+        """
+        contact_id, organisation_id = event.data.contact_id, event.organisation_id
         async with self._new_unit_of_work() as uow:
-            if await uow.first_time(event):
-                pseudonym = self._pseudonyms.of(contact_id)
-                await uow.erasures.erase(event.organisation_id, contact_id, pseudonym, event.occurred_at)
+            if not await uow.first_time(event):
+                return
+            pseudonym = self._pseudonyms.of(contact_id)
+            counts = await uow.erasures.erase(organisation_id, contact_id, pseudonym, event.occurred_at)
+            data = ErasureConfirmedData(erasure_id=event.data.erasure_id, contact_id=contact_id, counts=counts)
+            await uow.publish(new_event(ErasedByAnalytics, contact_id, organisation_id, data, self._clock))
 
     async def purge_engagements(self) -> int:
         """Delete single engagements older than the retention time; return how many."""

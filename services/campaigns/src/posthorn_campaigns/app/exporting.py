@@ -147,10 +147,11 @@ class Exporting:
 
     async def _step(self, export: Export) -> Export | None:
         """Write the next contacts; return the export after them, None if it is another's by now or dropped."""
+        organisation_id = export.organisation_id
         async with self._new_unit_of_work() as uow:
+            await uow.erasures.share(organisation_id)
             if not await uow.exports.hold(export, _LEASE_SECONDS):
                 return None
-            organisation_id = export.organisation_id
             if export.list_id is not None:
                 await uow.lists.get(organisation_id, export.list_id)
             rule = None if export.segment_id is None else await rule_of_segment(uow, organisation_id, export.segment_id)

@@ -1,4 +1,4 @@
-"""Contacts: add, change, find, erase, and who wants mail."""
+"""Contacts: add, change, find, and who wants mail."""
 
 from __future__ import annotations
 
@@ -20,8 +20,6 @@ from posthorn_common.auditing import concerns
 from posthorn_common.clock import Clock, new_id
 from posthorn_common.events import event
 from posthorn_contracts.campaigns.v1 import (
-    ContactErased,
-    ContactRef,
     ContactUnsubscribed,
     ContactUnsubscribedData,
 )
@@ -184,13 +182,6 @@ class ManagingContacts:
             purged += dropped
             if dropped < _PURGE_ROWS:
                 return purged
-
-    async def erase(self, organisation_id: UUID, contact_id: UUID) -> None:
-        """Delete a contact for good; every service drops what it knows of the person. Raises ContactNotFound."""
-        async with self._new_unit_of_work() as uow:
-            await uow.contacts.delete(organisation_id, contact_id)
-            data = ContactRef(contact_id=contact_id)
-            await uow.publish(event(ContactErased, contact_id, organisation_id, data, self._clock))
 
     async def unsubscribe(self, organisation_id: UUID, contact_id: UUID) -> ContactOnLists:
         """Note that a contact wants no mail at all. Nothing changes for one who has said so before.

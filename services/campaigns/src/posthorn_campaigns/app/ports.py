@@ -9,6 +9,7 @@ from typing import Protocol, Self
 from posthorn_campaigns.app.ports_attributes import Attributes
 from posthorn_campaigns.app.ports_audience import Activities, Audiences, Contacts, Engagements, Imports, Lists
 from posthorn_campaigns.app.ports_campaigns import Campaigns, Templates
+from posthorn_campaigns.app.ports_erasures import Erasures
 from posthorn_campaigns.app.ports_exports import Exports
 from posthorn_campaigns.app.ports_opt_in import Subscriptions
 from posthorn_campaigns.app.ports_segments import Segments
@@ -38,6 +39,8 @@ class UnitOfWork(Protocol):
     def imports(self) -> Imports: ...
     @property
     def exports(self) -> Exports: ...
+    @property
+    def erasures(self) -> Erasures: ...
     @property
     def templates(self) -> Templates: ...
     @property

@@ -45,10 +45,6 @@ class Contacts(Protocol):
         """Store names, locale, time zone and attributes of contacts that are locked."""
         ...
 
-    async def delete(self, organisation_id: UUID, contact_id: UUID) -> None:
-        """Raises ContactNotFound."""
-        ...
-
     async def page(
         self,
         organisation_id: UUID,

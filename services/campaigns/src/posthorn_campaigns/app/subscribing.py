@@ -164,6 +164,7 @@ class Subscribing:
             idempotency_key=f"confirmation-{asked.id}",
             purpose="confirmation",
             to_email=email,
+            contact_id=asked.contact_id,
             subject=f"Please confirm your subscription to {list_name}",
             text=(
                 f"Somebody, hopefully you, has asked for mail of {list_name}.\n\n"

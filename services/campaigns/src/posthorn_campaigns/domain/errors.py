@@ -2,7 +2,7 @@
 
 CampaignsError
 ├── NotFound                 ContactNotFound, AttributeNotFound, ListNotFound, ImportNotFound, ExportNotFound,
-│                            TemplateNotFound, CampaignNotFound, SegmentNotFound
+│                            TemplateNotFound, CampaignNotFound, SegmentNotFound, ErasureNotFound
 ├── Conflict                 ContactExists, AttributeExists, AttributeInUse, TooManyDeclarations, InvalidTransition,
 │                            SegmentInUse, SegmentTooSlow,
 │                            CampaignNotEditable, CampaignRunning, ListInUse, TemplateInUse, StaleCampaign,
@@ -81,6 +81,12 @@ class ExportNotFound(NotFound):
     """There is no such export, or no more."""
 
     code, noun = "export_not_found", "export"
+
+
+class ErasureNotFound(NotFound):
+    """There is no such erasure, or it is of another organisation."""
+
+    code, noun = "erasure_not_found", "erasure"
 
 
 class TemplateNotFound(NotFound):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from posthorn_campaigns.app.erasing import Erasing
 from posthorn_campaigns.app.following_sends import FollowingSends
 from posthorn_common.messaging import EventBus
-from posthorn_contracts.analytics.v1 import EngagementsRecorded
+from posthorn_contracts.analytics.v1 import EngagementsRecorded, ErasedByAnalytics
 from posthorn_contracts.mailer.v1 import (
     ContactSuppressed,
     DeliveriesRecorded,
+    ErasedByMailer,
     SendDrained,
     SendFailed,
     SendGuarded,
@@ -19,7 +21,7 @@ from posthorn_contracts.mailer.v1 import (
 CONSUMER = "campaigns"
 
 
-def subscribe(bus: EventBus, following_sends: FollowingSends) -> None:
+def subscribe(bus: EventBus, following_sends: FollowingSends, erasing: Erasing) -> None:
     """Have each event handled by its use case."""
     bus.subscribe(SendPlanned, following_sends.on_send_planned, consumer=CONSUMER)
     bus.subscribe(SendImpeded, following_sends.on_send_impeded, consumer=CONSUMER)
@@ -30,3 +32,5 @@ def subscribe(bus: EventBus, following_sends: FollowingSends) -> None:
     bus.subscribe(DeliveriesRecorded, following_sends.on_deliveries_recorded, consumer=CONSUMER)
     bus.subscribe(EngagementsRecorded, following_sends.on_engagements_recorded, consumer=CONSUMER)
     bus.subscribe(ContactSuppressed, following_sends.on_contact_suppressed, consumer=CONSUMER)
+    bus.subscribe(ErasedByMailer, erasing.on_erased_by_mailer, consumer=CONSUMER)
+    bus.subscribe(ErasedByAnalytics, erasing.on_erased_by_analytics, consumer=CONSUMER)

@@ -25,6 +25,7 @@ _DISCARD_UPLOADS_SECONDS = 300.0
 _PURGE_IMPORTS_SECONDS = 3600.0
 _PURGE_EXPORTS_SECONDS = 300.0
 _FOLD_COUNTS_SECONDS = 10.0
+_ASK_AGAIN_SECONDS = 30.0
 
 
 @contextlib.asynccontextmanager
@@ -35,7 +36,7 @@ async def start(settings: Settings, wanted: frozenset[str]) -> AsyncGenerator[Se
             http_role(build_app(container, business_routes="api" in wanted), host=settings.host, port=settings.port)
         ]
         if "consumer" in wanted:
-            subscribe(container.bus, container.following_sends)
+            subscribe(container.bus, container.following_sends, container.erasing)
             roles.append(Role("consumer", container.bus.run))
         if "worker" in wanted:
             roles.append(Role("worker", lambda stop: run_import_jobs(container, stop)))
@@ -80,6 +81,9 @@ async def schedule(container: Container, stop: asyncio.Event) -> None:
             run_every(
                 _PURGE_EXPORTS_SECONDS, container.exporting.purge_expired_exports, stop=stop, name="purge_exports"
             )
+        )
+        loops.create_task(
+            run_every(_ASK_AGAIN_SECONDS, container.erasing.ask_again, stop=stop, name="ask_for_erasures_again")
         )
         loops.create_task(
             run_every(_FOLD_COUNTS_SECONDS, container.managing_lists.fold_counts, stop=stop, name="fold_list_counts")

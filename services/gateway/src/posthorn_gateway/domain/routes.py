@@ -95,6 +95,7 @@ ROUTES: tuple[Route, ...] = (
     Route("/v1/imports/{id}/progress", Service.CAMPAIGNS, is_stream=True),
     Route("/v1/imports*", Service.CAMPAIGNS),
     Route("/v1/exports*", Service.CAMPAIGNS),
+    Route("/v1/erasures*", Service.CAMPAIGNS),
     Route("/exports/{token}", Service.CAMPAIGNS, Entrance.RECIPIENT),
     Route("/v1/templates*", Service.CAMPAIGNS),
     Route("/v1/campaigns*", Service.CAMPAIGNS),

@@ -7,8 +7,9 @@ from uuid import UUID
 
 import orjson
 
+from posthorn_common.errors import TransientError
 from posthorn_common.http.client import InternalCallFailed, InternalClient
-from posthorn_contracts.campaigns.internal_v1 import CampaignContent
+from posthorn_contracts.campaigns.internal_v1 import CampaignContent, ErasureSubject
 from posthorn_mailer.app.ports_planning import ContentRefused, RecipientPage
 
 
@@ -39,6 +40,13 @@ class HttpCampaignsClient:
         except (KeyError, TypeError, ValueError) as error:
             # Only the kind: the text may quote a recipient.
             raise ContentRefused(f"The campaign's audience cannot be read ({type(error).__name__}).") from None
+
+    async def address_of_erased(self, erasure_id: UUID) -> str | None:
+        """Return whom an erasure is about; None if that is forgotten. Raises TransientError."""
+        try:
+            return (await self._client.get(f"/internal/erasures/{erasure_id}", ErasureSubject)).email
+        except InternalCallFailed as error:
+            raise TransientError("campaigns does not say whom an erasure is about") from error
 
 
 def _read(body: bytes) -> RecipientPage:

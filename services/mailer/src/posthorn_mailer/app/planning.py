@@ -64,9 +64,9 @@ class PlanningSends:
         doorbell: Doorbell,
         sizes: PlanSizes,
         clock: Clock,
-        reinstate: Callable[[UUID, Sequence[str]], Awaitable[None]],
+        reinstate: Callable[[UUID, Sequence[str], Sequence[str]], Awaitable[None]],
     ) -> None:
-        """`reinstate` suppresses again addresses whose suppression was erased with their contact."""
+        """`reinstate` suppresses again addresses that were erased, given contacts and addresses."""
         self._new_unit_of_work = new_unit_of_work
         self._campaigns = campaigns
         self._relays = relays
@@ -171,12 +171,14 @@ class PlanningSends:
             if cursor is None:
                 raise _CannotSend(str(error)) from error
             raise  # some are sent already: keep trying, and let the failed job and the log tell
-        await self._reinstate(send.organisation_id, page.emails)
+        await self._reinstate(send.organisation_id, page.contact_ids, page.emails)
         return page
 
     async def _store_page(self, claim: PlanClaim, page: RecipientPage) -> list[Batch] | None:
         send, cursor = claim.send, page.next_cursor
         async with self._new_unit_of_work() as uow:
+            # Who has been erased since the page was read is counted as a recipient, but nothing of them is stored.
+            page = page.without(await uow.erasures.share(send.organisation_id, page.contact_ids))
             before = await uow.sends.advance_plan(claim, planned=page.size, cursor=cursor, lease_seconds=_LEASE_SECONDS)
             if before is None:
                 return None

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 from uuid import UUID
 
@@ -26,6 +26,17 @@ class RecipientPage:
     def size(self) -> int:
         """How many recipients it has."""
         return len(self.contact_ids)
+
+    def without(self, erased: Collection[UUID]) -> RecipientPage:
+        """Return the page with nothing of these contacts but their ids."""
+        if not erased:
+            return self
+        kept = [UUID(contact_id) not in erased for contact_id in self.contact_ids]
+        return replace(
+            self,
+            emails=[email if is_kept else "" for email, is_kept in zip(self.emails, kept, strict=True)],
+            fields=[fields if is_kept else "{}" for fields, is_kept in zip(self.fields, kept, strict=True)],
+        )
 
 
 class CampaignsClient(Protocol):

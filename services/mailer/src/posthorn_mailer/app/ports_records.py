@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
@@ -10,7 +10,7 @@ from typing import Protocol, Self
 from uuid import UUID
 
 from posthorn_contracts.envelope import Event
-from posthorn_mailer.app.ports_sends import SendingUnitOfWork
+from posthorn_mailer.app.ports_sends import Erasures, SendingUnitOfWork
 from posthorn_mailer.domain.messages import Message, MessageClosing, NewMessage, OpenedMessage
 from posthorn_mailer.domain.relays import Relay
 from posthorn_mailer.domain.replies import Attempt
@@ -92,15 +92,12 @@ class Suppressions(Protocol):
         """Drop what says that the contact has left, if it is not younger than `until`."""
         ...
 
-    async def erase_contact(self, organisation_id: UUID, contact_id: UUID, at: datetime) -> None:
-        """Drop the contact's addresses from suppressions and finished messages; keep a keyed hash of suppressions.
-
-        The addresses are looked up in the contact's deliveries: blank those afterwards.
-        """
+    async def forget(self, organisation_id: UUID, emails: Collection[str], at: datetime) -> int:
+        """Drop addresses for good and keep a keyed hash of each, with the reason; return how many were suppressed."""
         ...
 
-    async def reinstate(self, organisation_id: UUID, emails: Sequence[str], at: datetime) -> int:
-        """Suppress again those addresses whose suppression was erased with their contact; return how many."""
+    async def reinstate(self, organisation_id: UUID, owners: Mapping[str, UUID | None], at: datetime) -> int:
+        """Suppress again those addresses that were erased, for the contacts who have them now; return how many."""
         ...
 
 
@@ -136,6 +133,10 @@ class Messages(Protocol):
         """Store what became of the attempt; False if it had been given up and nothing certain is known now."""
         ...
 
+    async def is_erased(self, message_id: UUID) -> bool:
+        """Whether the recipient has been erased. Call it once the message is closed, and so locked."""
+        ...
+
     async def fail(self, message_id: UUID, reply: str) -> None:
         """Give up a message that is not being sent."""
         ...
@@ -159,6 +160,8 @@ class RecordsUnitOfWork(Protocol):
     def suppressions(self) -> Suppressions: ...
     @property
     def messages(self) -> Messages: ...
+    @property
+    def erasures(self) -> Erasures: ...
 
     async def __aenter__(self) -> Self: ...
     async def __aexit__(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
@@ -288,8 +288,34 @@ class Deliveries(Protocol):
         """Return (send, number) of a contact's deliveries that may still change their state."""
         ...
 
-    async def erase(self, organisation_id: UUID, contact_id: UUID) -> list[tuple[UUID, int]]:
-        """Blank what is personal and cancel what is not opened; return (send, number) of what was cancelled."""
+    async def erase(self, organisation_id: UUID, contact_id: UUID) -> tuple[int, list[tuple[UUID, int]]]:
+        """Blank what is personal and cancel what is not opened.
+
+        Return how many were blanked, and (send, number) of those that were cancelled.
+        """
+        ...
+
+
+class Erasures(Protocol):
+    """Which contacts are erased, and what erasing needs besides."""
+
+    async def share(self, organisation_id: UUID, contact_ids: Sequence[UUID | str]) -> frozenset[UUID]:
+        """Let nobody be erased until the transaction ends; return who of these is erased.
+
+        Call it first, before anything is locked or written that names contacts.
+        """
+        ...
+
+    async def exclude(self, organisation_id: UUID) -> None:
+        """Wait until nobody shares, and let nobody until the transaction ends."""
+        ...
+
+    async def addresses(self, organisation_id: UUID, contact_id: UUID) -> frozenset[str]:
+        """Return the addresses that the contact is known by."""
+        ...
+
+    async def blank_messages(self, organisation_id: UUID, contact_id: UUID, emails: Collection[str]) -> int:
+        """Blank single messages to the contact or the addresses, and cancel those that wait; return how many."""
         ...
 
 
@@ -326,6 +352,8 @@ class SendingUnitOfWork(Protocol):
     def deliveries(self) -> Deliveries: ...
     @property
     def withdrawals(self) -> Withdrawals: ...
+    @property
+    def erasures(self) -> Erasures: ...
 
     async def __aenter__(self) -> Self: ...
     async def __aexit__(

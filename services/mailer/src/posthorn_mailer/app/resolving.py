@@ -101,17 +101,6 @@ class ResolvingDeliveries:
         await self._follow_up(campaign_id, state)
         return await self.get_delivery(organisation_id, campaign_id, contact_id)
 
-    async def erase_contact(self, event_id: UUID, organisation_id: UUID, contact_id: UUID) -> None:
-        """Blank what is known of an erased contact, and send it nothing more. Idempotent by the event's id."""
-        async with self._new_unit_of_work() as uow:
-            if not await uow.first_time("erase_deliveries", event_id):
-                return
-            for send_id, number in await uow.deliveries.unfinished_of(organisation_id, contact_id):
-                await uow.batches.lock_holding(send_id, number)
-            for send_id, number in await uow.deliveries.erase(organisation_id, contact_id):
-                # Whoever claims the batch next reports that the delivery is cancelled.
-                await uow.batches.reopen_holding(send_id, number)
-
     async def _follow_up(self, campaign_id: UUID, state: DeliveryState) -> None:
         if state is not DeliveryState.PENDING:
             await drain_if_done(self._new_unit_of_work, campaign_id, self._clock)

@@ -86,11 +86,13 @@ class AcceptingMessages:
         """
         fingerprint = hashlib.sha256(wanted.model_dump_json().encode()).digest()
         async with self._new_unit_of_work() as uow:
+            if await uow.erasures.share(wanted.organisation_id, [wanted.contact_id] if wanted.contact_id else []):
+                raise InvalidMessage("contact_id", "is of a contact that was erased")
             known = await uow.messages.by_key(wanted.organisation_id, wanted.idempotency_key)
             if known is None:
                 relay = await _relay(uow.relays, wanted.organisation_id, wanted.relay_id)
                 message = self._new_message(wanted, fingerprint, relay)
-                to = [message.letter.to_email]
+                to = {message.letter.to_email: wanted.contact_id}
                 await uow.suppressions.reinstate(wanted.organisation_id, to, message.created_at)
                 known = await uow.messages.add(message)
         stored, before = known
@@ -110,6 +112,7 @@ class AcceptingMessages:
             relay_id=wanted.relay_id,
             letter=_letter(wanted, relay),
             created_at=self._clock.now(),
+            contact_id=wanted.contact_id,
         )
 
     async def get(self, organisation_id: UUID, message_id: UUID) -> Message:
@@ -260,7 +263,7 @@ class SendingMessages:
         organisation_id, email = opened.organisation_id, opened.letter.to_email
         async with self._new_unit_of_work() as uow:
             recorded = await uow.messages.close(opened.id, attempt_id, closing)
-            if closing.suppress:
+            if closing.suppress and not await uow.messages.is_erased(opened.id):
                 dead = Suppression(
                     organisation_id, email, SuppressionReason.HARD_BOUNCE, None, "message", self._clock.now()
                 )

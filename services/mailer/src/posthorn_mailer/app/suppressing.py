@@ -9,7 +9,7 @@ from uuid import UUID
 
 from posthorn_common.addresses import normalise_address
 from posthorn_common.clock import Clock
-from posthorn_contracts.campaigns.v1 import ContactErased, ContactResubscribed, ContactUnsubscribed
+from posthorn_contracts.campaigns.v1 import ContactResubscribed, ContactUnsubscribed
 from posthorn_mailer.app.ports_records import NewRecords, SuppressionFilter
 from posthorn_mailer.domain.suppressions import Suppression, SuppressionReason
 
@@ -84,13 +84,16 @@ class Suppressing:
             yield page
             after = page[-1].email
 
-    async def reinstate(self, organisation_id: UUID, emails: Sequence[str]) -> None:
-        """Suppress again those addresses whose suppression was erased with their contact.
+    async def reinstate(self, organisation_id: UUID, contact_ids: Sequence[str], emails: Sequence[str]) -> None:
+        """Suppress again those addresses that were erased, with the contacts who had them, and have come back.
 
-        To be called for addresses that come from outside, before mail to them is planned.
+        To be called for contacts that come from outside, before mail to them is planned.
         """
         async with self._new_unit_of_work() as uow:
-            await uow.suppressions.reinstate(organisation_id, emails, self._clock.now())
+            erased = await uow.erasures.share(organisation_id, contact_ids)
+            owners = zip(emails, map(UUID, contact_ids), strict=True)
+            there = {email: contact_id for email, contact_id in owners if contact_id not in erased}
+            await uow.suppressions.reinstate(organisation_id, there, self._clock.now())
 
     async def on_contact_unsubscribed(self, event: ContactUnsubscribed, consumer: str) -> None:
         """Stop all mail to a contact who has left everything; who left some lists only is campaigns' matter."""
@@ -107,9 +110,3 @@ class Suppressing:
         async with self._new_unit_of_work() as uow:
             if await uow.first_time(consumer, event.id):
                 await uow.suppressions.readmit_contact(event.organisation_id, event.data.contact_id, event.occurred_at)
-
-    async def on_contact_erased(self, event: ContactErased, consumer: str) -> None:
-        """Forget the contact's addresses, but not that they must not be mailed."""
-        async with self._new_unit_of_work() as uow:
-            if await uow.first_time(consumer, event.id):
-                await uow.suppressions.erase_contact(event.organisation_id, event.data.contact_id, event.occurred_at)

@@ -93,6 +93,7 @@ class TakingFeedback:
         self, organisation_id: UUID, campaign_id: UUID, contact_id: UUID, told: Feedback
     ) -> FeedbackResult:
         async with self._new_unit_of_work() as uow:
+            await uow.erasures.share(organisation_id, [contact_id])
             await uow.sends.get(organisation_id, campaign_id)
             # In the order in which everybody locks: the send, the batch, the delivery.
             await uow.sends.lock(campaign_id)

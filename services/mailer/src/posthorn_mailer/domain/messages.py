@@ -78,6 +78,7 @@ class NewMessage:
     relay_id: UUID | None
     letter: Letter
     created_at: datetime
+    contact_id: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)

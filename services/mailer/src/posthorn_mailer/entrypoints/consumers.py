@@ -70,13 +70,9 @@ def _subscribe_to_contacts(container: Container) -> None:
     async def on_contact_resubscribed(event: ContactResubscribed) -> None:
         await suppressing.on_contact_resubscribed(event, CONSUMER)
 
-    async def on_contact_erased(event: ContactErased) -> None:
-        await suppressing.on_contact_erased(event, CONSUMER)
-        await container.resolving.erase_contact(event.id, event.organisation_id, event.data.contact_id)
-
     bus.subscribe(ContactUnsubscribed, on_contact_unsubscribed, consumer=CONSUMER)
     bus.subscribe(ContactResubscribed, on_contact_resubscribed, consumer=CONSUMER)
-    bus.subscribe(ContactErased, on_contact_erased, consumer=CONSUMER)
+    bus.subscribe(ContactErased, container.erasing.on_contact_erased, consumer=CONSUMER)
 
 
 def _order(event: Event, campaign_id: UUID) -> Order:

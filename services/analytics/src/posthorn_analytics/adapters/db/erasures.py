@@ -35,14 +35,14 @@ class SqlErasures:
         )
         return set(await self._connection.scalars(query))
 
-    async def erase(self, organisation_id: UUID, contact_id: UUID, pseudonym: UUID, at: datetime) -> None:
-        """Replace the contact's id by the pseudonym, everywhere and from now on."""
+    async def erase(self, organisation_id: UUID, contact_id: UUID, pseudonym: UUID, at: datetime) -> dict[str, int]:
+        """Replace the contact's id by the pseudonym, everywhere and from now on; return in how many rows, by table."""
         await self._connection.execute(_EXCLUDE)
         erased = {"pseudonym": pseudonym, "organisation_id": organisation_id, "erased_at": at}
         await self._connection.execute(insert(erased_contacts).values(erased).on_conflict_do_nothing())
+        replaced = {}
         for table in (recipients, engagements):
-            await self._connection.execute(
-                sa.update(table)
-                .where(table.c.organisation_id == organisation_id, table.c.contact_id == contact_id)
-                .values(contact_id=pseudonym)
-            )
+            mine = sa.and_(table.c.organisation_id == organisation_id, table.c.contact_id == contact_id)
+            change = sa.update(table).where(mine).values(contact_id=pseudonym)
+            replaced[table.name] = (await self._connection.execute(change)).rowcount
+        return replaced

@@ -152,14 +152,6 @@ class SqlContacts:
         ]
         await self._connection.execute(_SAVE, rows)
 
-    async def delete(self, organisation_id: UUID, contact_id: UUID) -> None:
-        """Delete a contact. Raises ContactNotFound."""
-        deleted = await self._connection.execute(
-            sa.delete(contacts).where(contacts.c.organisation_id == organisation_id, contacts.c.id == contact_id)
-        )
-        if not deleted.rowcount:
-            raise ContactNotFound
-
     async def page(
         self,
         organisation_id: UUID,

@@ -274,6 +274,31 @@ export_pieces = sa.Table(
     sa.Column("data", sa.LargeBinary, nullable=False),
 )
 
+# Whom an organisation has erased. The address stays until every service has confirmed, then a keyed hash of it.
+# `published_at` is when the services were last asked.
+erasures = sa.Table(
+    "erasures",
+    metadata,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("organisation_id", sa.Uuid, nullable=False),
+    sa.Column("contact_id", sa.Uuid, nullable=False),
+    sa.Column("email", sa.Text),
+    sa.Column("email_hash", sa.LargeBinary, nullable=False),
+    sa.Column("requested_by_kind", sa.Text, nullable=False),
+    sa.Column("requested_by", sa.Uuid, nullable=False),
+    sa.Column("reason", sa.Text),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("confirmations", JSONB, nullable=False, server_default="{}"),
+    sa.Column("requested_at", _time, nullable=False, server_default=sa.func.now()),
+    sa.Column("published_at", _time, nullable=False, server_default=sa.func.now()),
+    sa.Column("completed_at", _time),
+    sa.CheckConstraint("state IN ('running', 'completed')", name="state"),
+    sa.CheckConstraint("state = 'running' OR email IS NULL", name="address_forgotten"),
+    sa.Index(None, "organisation_id", "id"),
+    sa.Index(None, "organisation_id", "email_hash"),
+    sa.Index("ix_erasures_running", "published_at", postgresql_where=sa.text("state = 'running'")),
+)
+
 templates = sa.Table(
     "templates",
     metadata,

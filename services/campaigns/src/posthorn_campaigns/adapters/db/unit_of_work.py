@@ -10,6 +10,7 @@ from posthorn_campaigns.adapters.db.audiences import SqlAudiences
 from posthorn_campaigns.adapters.db.campaigns import SqlCampaigns
 from posthorn_campaigns.adapters.db.contacts import SqlContacts
 from posthorn_campaigns.adapters.db.engagements import SqlEngagements
+from posthorn_campaigns.adapters.db.erasures import SqlErasures
 from posthorn_campaigns.adapters.db.exports import SqlExports
 from posthorn_campaigns.adapters.db.imports import SqlImports
 from posthorn_campaigns.adapters.db.lists import SqlLists
@@ -34,6 +35,7 @@ class SqlUnitOfWork(SqlTransaction):
     lists: SqlLists
     imports: SqlImports
     exports: SqlExports
+    erasures: SqlErasures
     templates: SqlTemplates
     campaigns: SqlCampaigns
 
@@ -49,6 +51,7 @@ class SqlUnitOfWork(SqlTransaction):
         self.lists = SqlLists(connection)
         self.imports = SqlImports(connection)
         self.exports = SqlExports(connection)
+        self.erasures = SqlErasures(connection)
         self.templates = SqlTemplates(connection)
         self.campaigns = SqlCampaigns(connection)
 

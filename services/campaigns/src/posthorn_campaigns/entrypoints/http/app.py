@@ -12,6 +12,7 @@ from posthorn_campaigns.entrypoints.http.routes import (
     campaign_actions,
     campaigns,
     contacts,
+    erasures,
     exports,
     import_errors,
     imports,
@@ -41,6 +42,7 @@ def build_app(container: Container | None, *, business_routes: bool = True) -> F
     routers = (
         bulk_contacts.router,
         contacts.router,
+        erasures.router,
         attributes.router,
         lists.router,
         segments.router,
@@ -54,6 +56,7 @@ def build_app(container: Container | None, *, business_routes: bool = True) -> F
         subscribe.router,
         preferences.router,
         internal.router,
+        erasures.internal_router,
     )
     return create_app(
         AppParts(

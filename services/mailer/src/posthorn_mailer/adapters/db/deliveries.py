@@ -149,7 +149,9 @@ class SqlDeliveries:
         """Store what came back about a delivery, and its state."""
         values: dict[str, Any] = {"state": state, "cause": cause}
         if told.diagnostic or told.code or told.enhanced_code:
-            values |= {"smtp_code": told.code, "enhanced_code": told.enhanced_code, "reply": told.diagnostic}
+            # What a server says names the recipient, and of an erased contact nothing comes back.
+            reply = told.diagnostic if delivery.email else None
+            values |= {"smtp_code": told.code, "enhanced_code": told.enhanced_code, "reply": reply}
         if state is not delivery.state:
             # Neither before the attempt nor after now, whatever clock has told it.
             at = sa.func.coalesce(sa.cast(told.at, deliveries.c.finished_at.type), sa.func.now())
@@ -197,12 +199,13 @@ class SqlDeliveries:
         )
         return [(row.send_id, row.number) for row in await self._connection.execute(query)]
 
-    async def erase(self, organisation_id: UUID, contact_id: UUID) -> list[tuple[UUID, int]]:
-        """Blank what is personal and cancel what is not opened; return (send, number) of what was cancelled."""
-        rows = await self._connection.execute(_ERASE, {"organisation": organisation_id, "contact": contact_id})
+    async def erase(self, organisation_id: UUID, contact_id: UUID) -> tuple[int, list[tuple[UUID, int]]]:
+        """Blank what is personal and cancel what is not opened; return how many, and which were cancelled."""
+        values = {"organisation": organisation_id, "contact": contact_id}
+        rows = (await self._connection.execute(_ERASE, values)).all()
         # Afterwards: what is moved meanwhile is there by now.
-        await self._connection.execute(_ERASE_CLOSED, {"organisation": organisation_id, "contact": contact_id})
-        return [(row.send_id, row.number) for row in rows if row.cancelled]
+        closed = (await self._connection.execute(_ERASE_CLOSED, values)).rowcount
+        return len(rows) + closed, [(row.send_id, row.number) for row in rows if row.cancelled]
 
     async def _one(self, query: sa.Select[Any]) -> Delivery:
         row = (await self._connection.execute(query)).one_or_none()
@@ -285,6 +288,7 @@ _ERASE = sa.text("""
     WITH mine AS MATERIALIZED (
         SELECT send_id, number, state IN ('pending', 'deferred') AS cancelled FROM deliveries
         WHERE contact_id = :contact AND send_id IN (SELECT id FROM sends WHERE organisation_id = :organisation)
+          AND (email <> '' OR state IN ('pending', 'deferred'))
         ORDER BY send_id, number FOR UPDATE
     )
     UPDATE deliveries d SET email = '', fields = '{}', reply = NULL,
@@ -298,8 +302,8 @@ _ERASE = sa.text("""
 
 _ERASE_CLOSED = sa.text("""
     UPDATE closed_deliveries SET email = '', reply = NULL
-    WHERE contact_id = :contact AND send_id IN (SELECT id FROM sends
-                                                WHERE organisation_id = :organisation AND closed_month IS NOT NULL)
+    WHERE contact_id = :contact AND email <> ''
+      AND send_id IN (SELECT id FROM sends WHERE organisation_id = :organisation AND closed_month IS NOT NULL)
 """)
 
 

@@ -41,7 +41,9 @@ WITH answered AS (
         attempts = d.attempts - CASE WHEN a.counted THEN 0 ELSE 1 END,
         next_attempt_at = CASE WHEN a.state = 'deferred' THEN now() + make_interval(secs => a.delay) END,
         finished_at = CASE WHEN a.state NOT IN ('deferred', 'pending') THEN clock_timestamp() END,
-        smtp_code = a.code, enhanced_code = a.enhanced, reply = a.reply, cause = a.cause
+        smtp_code = a.code, enhanced_code = a.enhanced, cause = a.cause,
+        -- What a server says names the recipient, who may have been erased meanwhile.
+        reply = CASE WHEN d.email <> '' THEN a.reply END
     FROM answered a
     WHERE d.send_id = a.send_id AND d.number = a.number AND d.attempt_id = a.attempt_id
       AND (d.state = 'sending' OR d.state = 'ambiguous' AND a.state IN ('sent', 'bounced', 'failed')
@@ -99,7 +101,10 @@ SELECT (SELECT coalesce(array_agg(attempt_id), '{}') FROM closed) AS closed,
 
 _SUPPRESS = """
 INSERT INTO suppressions (organisation_id, email, reason, contact_id, source, created_at)
-VALUES ($1, $2, 'hard_bounce', $3, 'delivery', now())
+SELECT $1::uuid, $2::text, 'hard_bounce', $3::uuid, 'delivery', now()
+WHERE NOT EXISTS (
+    SELECT FROM suppressed_contacts WHERE organisation_id = $1 AND contact_id = $3 AND reason = 'erased'
+)
 ON CONFLICT (organisation_id, email) DO UPDATE SET
     reason = EXCLUDED.reason, source = EXCLUDED.source, created_at = EXCLUDED.created_at, expires_at = NULL,
     contact_id = coalesce(EXCLUDED.contact_id, suppressions.contact_id)

@@ -73,6 +73,7 @@ class SqlMessages:
             "idempotency_key": message.idempotency_key,
             "fingerprint": message.fingerprint,
             "purpose": message.purpose,
+            "contact_id": message.contact_id,
             "relay_id": message.relay_id,
             **dataclasses.asdict(message.letter),
             "status": MessageStatus.PENDING,
@@ -145,16 +146,19 @@ class SqlMessages:
         certain = closing.status in {MessageStatus.SENT, MessageStatus.BOUNCED, MessageStatus.FAILED}
         states = [MessageStatus.SENDING, *([MessageStatus.AMBIGUOUS] if certain else [])]
         delay = closing.delay_seconds
-        values = {
-            "status": closing.status,
+        # A recipient who has been erased meanwhile is named by no reply, and is not written to again.
+        is_erased = messages.c.to_email == ""
+        over = MessageStatus.SUPPRESSED if delay is not None else closing.status
+        values: dict[str, Any] = {
+            "status": sa.case((is_erased, over), else_=closing.status),
             "smtp_code": closing.attempt.code,
             "enhanced_code": closing.attempt.enhanced,
-            "reply": closing.attempt.text,
+            "reply": sa.case((is_erased, None), else_=closing.attempt.text),
             "cause": closing.cause,
             "counted_attempts": messages.c.counted_attempts - (0 if closing.counted else 1),
             "lease_until": None,
-            "next_attempt_at": None if delay is None else _after(delay),
-            "finished_at": _NOW if delay is None else None,
+            "next_attempt_at": None if delay is None else sa.case((is_erased, None), else_=_after(delay)),
+            "finished_at": _NOW if delay is None else sa.case((is_erased, _NOW), else_=None),
             # What was in it is nobody's business once it is over.
             **({"html": None, "text": ""} if delay is None else {}),
         }
@@ -162,6 +166,11 @@ class SqlMessages:
             messages.c.id == message_id, messages.c.attempt_id == attempt_id, messages.c.status.in_(states)
         )
         return (await self._connection.execute(change.values(values))).rowcount > 0
+
+    async def is_erased(self, message_id: UUID) -> bool:
+        """Whether the recipient has been erased."""
+        query = sa.select(messages.c.to_email == "").where(messages.c.id == message_id)
+        return bool(await self._connection.scalar(query))
 
     async def fail(self, message_id: UUID, reply: str) -> None:
         """Give up a message that is not being sent."""

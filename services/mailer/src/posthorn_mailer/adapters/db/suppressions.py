@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -13,21 +13,12 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from posthorn_mailer.adapters.db.tables import (
-    closed_deliveries,
-    deliveries,
-    erased_suppressions,
-    messages,
-    sends,
-    suppressed_contacts,
-    suppressions,
-)
+from posthorn_mailer.adapters.db.tables import erased_suppressions, suppressed_contacts, suppressions
 from posthorn_mailer.app.ports_records import SuppressionFilter
 from posthorn_mailer.domain.errors import SuppressionNotFound
 from posthorn_mailer.domain.suppressions import HARD, Suppression, SuppressionReason
 
 _STRENGTH = list(SuppressionReason)
-_FINISHED = ("sent", "bounced", "failed", "suppressed", "ambiguous")
 
 
 class SqlSuppressions:
@@ -104,7 +95,12 @@ class SqlSuppressions:
         change = sa.delete(suppressions).where(
             suppressions.c.organisation_id == organisation_id, suppressions.c.email == email, _is_alive()
         )
-        if (await self._connection.execute(change)).rowcount == 0:
+        erased = sa.delete(erased_suppressions).where(
+            erased_suppressions.c.organisation_id == organisation_id,
+            erased_suppressions.c.email_hash == self._hash(organisation_id, email),
+        )
+        removed = [(await self._connection.execute(statement)).rowcount for statement in (change, erased)]
+        if not any(removed):
             raise SuppressionNotFound
 
     async def page(
@@ -145,89 +141,56 @@ class SqlSuppressions:
                 )
             )
 
-    async def erase_contact(self, organisation_id: UUID, contact_id: UUID, at: datetime) -> None:
-        """Drop the contact's addresses from suppressions and finished messages; keep a keyed hash of suppressions."""
-        await self.suppress_contact(organisation_id, contact_id, "erased", at)
-        emails = await self._addresses(organisation_id, contact_id)
+    async def forget(self, organisation_id: UUID, emails: Collection[str], at: datetime) -> int:
+        """Drop addresses for good and keep a keyed hash of each, with the reason; return how many were suppressed."""
         if not emails:
-            return
+            return 0
         gone = sa.delete(suppressions).where(
             suppressions.c.organisation_id == organisation_id, suppressions.c.email.in_(emails)
         )
         rows = (await self._connection.execute(gone.returning(suppressions.c.email, suppressions.c.reason))).all()
-        if rows:
-            kept = [
-                {
-                    "organisation_id": organisation_id,
-                    "email_hash": self._hash(organisation_id, row.email),
-                    "reason": row.reason,
-                    "created_at": at,
-                }
-                for row in rows
-            ]
-            await self._connection.execute(insert(erased_suppressions).on_conflict_do_nothing(), kept)
-        blank = {"to_email": "", "subject": "", "html": None, "text": "", "reply": None}
-        await self._connection.execute(
-            sa.update(messages)
-            .where(
-                messages.c.organisation_id == organisation_id,
-                messages.c.to_email.in_(emails),
-                messages.c.status.in_(_FINISHED),
-            )
-            .values(blank)
+        reasons = {row.email: row.reason for row in rows}
+        kept = [
+            {
+                "organisation_id": organisation_id,
+                "email_hash": self._hash(organisation_id, email),
+                "reason": reasons.get(email, SuppressionReason.UNSUBSCRIBE),
+                "created_at": at,
+            }
+            for email in emails
+        ]
+        statement = insert(erased_suppressions)
+        change = statement.on_conflict_do_update(
+            index_elements=["organisation_id", "email_hash"],
+            set_={"reason": statement.excluded.reason},
+            where=_strength(statement.excluded.reason) < _strength(erased_suppressions.c.reason),
         )
+        await self._connection.execute(change, kept)
+        return len(rows)
 
-    async def reinstate(self, organisation_id: UUID, emails: Sequence[str], at: datetime) -> int:
-        """Suppress again those addresses whose suppression was erased with their contact; return how many."""
+    async def reinstate(self, organisation_id: UUID, owners: Mapping[str, UUID | None], at: datetime) -> int:
+        """Suppress again those addresses that were erased, for the contacts who have them now; return how many."""
         of_organisation = erased_suppressions.c.organisation_id == organisation_id
         if not await self._connection.scalar(sa.select(sa.exists().where(of_organisation))):
             return 0
-        by_hash = {self._hash(organisation_id, email): email for email in emails}
-        gone = sa.delete(erased_suppressions).where(of_organisation, erased_suppressions.c.email_hash.in_(by_hash))
+        by_hash = {self._hash(organisation_id, email): email for email in owners}
+        hashes = sa.cast(list(by_hash), sa.ARRAY(sa.LargeBinary))
+        gone = sa.delete(erased_suppressions).where(
+            of_organisation, erased_suppressions.c.email_hash == sa.any_(hashes)
+        )
         rows = (await self._connection.execute(gone.returning(erased_suppressions))).all()
+        again = [(by_hash[row.email_hash], SuppressionReason(row.reason)) for row in rows]
         return len(
             await self.add(
                 [
-                    Suppression(
-                        organisation_id,
-                        by_hash[row.email_hash],
-                        SuppressionReason(row.reason),
-                        None,
-                        "erased contact",
-                        at,
-                    )
-                    for row in rows
+                    Suppression(organisation_id, email, reason, owners[email], "erased contact", at)
+                    for email, reason in again
                 ]
             )
         )
 
-    async def _addresses(self, organisation_id: UUID, contact_id: UUID) -> list[str]:
-        """Return the addresses that the contact is known by."""
-        delivered = (
-            sa.select(deliveries.c.email)
-            .join(sends, sends.c.id == deliveries.c.send_id)
-            .where(
-                sends.c.organisation_id == organisation_id,
-                deliveries.c.contact_id == contact_id,
-                deliveries.c.email != "",
-            )
-        )
-        closed = (
-            sa.select(closed_deliveries.c.email)
-            .join(sends, sends.c.id == closed_deliveries.c.send_id)
-            .where(
-                sends.c.organisation_id == organisation_id,
-                closed_deliveries.c.contact_id == contact_id,
-                closed_deliveries.c.email != "",
-            )
-        )
-        suppressed = sa.select(suppressions.c.email).where(
-            suppressions.c.organisation_id == organisation_id, suppressions.c.contact_id == contact_id
-        )
-        return list(await self._connection.scalars(delivered.union(closed, suppressed)))
-
     def _hash(self, organisation_id: UUID, email: str) -> bytes:
-        return hmac.new(self._hash_key, organisation_id.bytes + email.encode(), hashlib.sha256).digest()
+        return hmac.digest(self._hash_key, organisation_id.bytes + email.encode(), hashlib.sha256)
 
 
 def _is_alive() -> sa.ColumnElement[bool]:

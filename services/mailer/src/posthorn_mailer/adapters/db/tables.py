@@ -227,7 +227,7 @@ suppressed_contacts = sa.Table(
     sa.CheckConstraint("reason IN ('unsubscribe', 'erased')", name="reason"),
 )
 
-# What is kept of a suppression whose contact was erased: should the address ever come back, it is suppressed again.
+# All that is kept of an erased contact's addresses: should one ever come back, it is suppressed again.
 erased_suppressions = sa.Table(
     "erased_suppressions",
     metadata,
@@ -267,12 +267,16 @@ messages = sa.Table(
     sa.Column("enhanced_code", sa.Text),
     sa.Column("reply", sa.Text),
     sa.Column("cause", sa.Text),
+    sa.Column("contact_id", sa.Uuid),
     sa.CheckConstraint(
         "status IN ('pending', 'sending', 'deferred', 'sent', 'bounced', 'failed', 'suppressed', 'ambiguous')",
         name="status",
     ),
     sa.UniqueConstraint("organisation_id", "idempotency_key"),
     sa.Index(None, "organisation_id", "id"),
+    sa.Index(None, "contact_id", postgresql_where=sa.text("contact_id IS NOT NULL")),
+    # Whoever is erased is looked for by address as well.
+    sa.Index(None, "organisation_id", "to_email"),
     sa.Index("ix_messages_due", "next_attempt_at", postgresql_where=sa.text("status IN ('pending', 'deferred')")),
     sa.Index("ix_messages_sending", "lease_until", postgresql_where=sa.text("status = 'sending'")),
 )

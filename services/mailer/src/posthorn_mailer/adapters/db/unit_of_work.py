@@ -10,6 +10,7 @@ from posthorn_common.inbox import first_time
 from posthorn_common.unit_of_work import SqlTransaction
 from posthorn_mailer.adapters.db.batches import SqlBatches
 from posthorn_mailer.adapters.db.deliveries import SqlDeliveries
+from posthorn_mailer.adapters.db.erasures import SqlErasures
 from posthorn_mailer.adapters.db.sends import SqlSends
 from posthorn_mailer.adapters.db.withdrawals import SqlWithdrawals
 
@@ -21,6 +22,7 @@ class SqlUnitOfWork(SqlTransaction):
     batches: SqlBatches
     deliveries: SqlDeliveries
     withdrawals: SqlWithdrawals
+    erasures: SqlErasures
 
     def open(self, connection: AsyncConnection) -> None:
         """Make the repositories."""
@@ -28,6 +30,7 @@ class SqlUnitOfWork(SqlTransaction):
         self.batches = SqlBatches(connection)
         self.deliveries = SqlDeliveries(connection)
         self.withdrawals = SqlWithdrawals(connection)
+        self.erasures = SqlErasures(connection)
 
     async def first_time(self, consumer: str, event_id: UUID) -> bool:
         """Note the event as handled; return False if it was noted before."""

@@ -131,17 +131,6 @@ async def change_contact(
     return ContactAnswer.of(await services.managing_contacts.change(caller.organisation_id, contact_id, change))
 
 
-@router.delete(
-    "/v1/contacts/{contact_id}",
-    operation_id="erase_contact",
-    status_code=204,
-    responses=responses(401, 403, 404, 422),
-)
-async def erase_contact(contact_id: UUID, caller: ContactsWriter, services: Services) -> None:
-    """Erase a contact for good, here and in every other service."""
-    await services.managing_contacts.erase(caller.organisation_id, contact_id)
-
-
 @router.post(
     "/v1/contacts/{contact_id}/actions/unsubscribe",
     operation_id="unsubscribe_contact",
