@@ -1,4 +1,4 @@
-"""The SQL of a rule finds whom the rule means."""
+"""The SQL of a rule finds whom the rule means, also where it is narrowed down by indexes of attributes."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from posthorn_campaigns.adapters.db.rule_indexes import narrowing, searched
 from posthorn_campaigns.adapters.db.rules import condition
-from posthorn_campaigns.adapters.db.tables import contacts, engagements, lists, subscriptions
-from posthorn_campaigns.domain.attributes import AttributeType
+from posthorn_campaigns.adapters.db.tables import contact_attributes, contacts, engagements, lists, subscriptions
+from posthorn_campaigns.domain.attributes import NOT_INDEXABLE, AttributeType
 from posthorn_campaigns.domain.reading_rules import read_rule
 from posthorn_campaigns.domain.rules import OPERATORS, EngagementKind, Field, Operator, SubscriptionStatus
 from posthorn_common.clock import new_id
@@ -134,6 +135,18 @@ def rules() -> st.SearchStrategy[dict[str, Any]]:
     )
 
 
+async def _index_attributes(connection: AsyncConnection, organisation_id: UUID) -> dict[str, UUID]:
+    """Index every attribute that can be, more than an organisation may."""
+    indexes = {kind.value: new_id() for kind in AttributeType if kind not in NOT_INDEXABLE}
+    rows = [
+        {"id": new_id(), "organisation_id": organisation_id, "key": key, "type": key, "required": False}
+        | {"description": "", "created_at": NOW, "index_id": index_id, "index_ready": True}
+        for key, index_id in indexes.items()
+    ]
+    await connection.execute(sa.insert(contact_attributes), rows)
+    return indexes
+
+
 async def _store(connection: AsyncConnection, organisation_id: UUID, everybody: list[Person]) -> None:
     names = ("id", "email", "first_name", "last_name", "locale", "time_zone", "status", "created_at", "attributes")
     rows = [
@@ -181,14 +194,14 @@ async def test_the_sql_of_a_rule_finds_whom_the_rule_means(engine: AsyncEngine) 
     async def check(everybody: list[Person], documents: list[dict[str, Any]]) -> None:
         async with engine.connect() as connection:
             organisation_id = new_id()
+            indexes = await _index_attributes(connection, organisation_id)
             await _store(connection, organisation_id, everybody)
             for document in documents:
                 rule = read_rule(document, TYPES).rule
-                query = sa.select(contacts.c.id).where(
-                    contacts.c.organisation_id == organisation_id, condition(rule, NOW)
-                )
-                found = set(await connection.scalars(query))
-                assert found == {person.id for person in everybody if fulfils(person, rule, NOW)}, json.dumps(document)
+                expected = {person.id for person in everybody if fulfils(person, rule, NOW)}
+                for wanted in (condition(rule, NOW), searched(rule, NOW, narrowing(rule, NOW, indexes))):
+                    query = sa.select(contacts.c.id).where(contacts.c.organisation_id == organisation_id, wanted)
+                    assert set(await connection.scalars(query)) == expected, json.dumps(document)
             await connection.rollback()
 
     @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))

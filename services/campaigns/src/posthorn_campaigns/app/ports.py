@@ -6,7 +6,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Protocol, Self
 
-from posthorn_campaigns.app.ports_attributes import Attributes
+from posthorn_campaigns.app.ports_attributes import AttributeIndexes, Attributes
 from posthorn_campaigns.app.ports_audience import Activities, Audiences, Contacts, Engagements, Imports, Lists
 from posthorn_campaigns.app.ports_campaigns import Campaigns, Templates
 from posthorn_campaigns.app.ports_erasures import Erasures
@@ -23,6 +23,8 @@ class UnitOfWork(Protocol):
     def contacts(self) -> Contacts: ...
     @property
     def attributes(self) -> Attributes: ...
+    @property
+    def attribute_indexes(self) -> AttributeIndexes: ...
     @property
     def segments(self) -> Segments: ...
     @property

@@ -18,6 +18,9 @@ from uuid import UUID
 from posthorn_campaigns.domain.errors import AttributesDoNotFit
 
 MAX_DECLARATIONS = 100
+MAX_INDEXED = 5
+INDEXED_CHARACTERS = 100
+"""Of longer texts the index knows the beginning only."""
 MAX_LIST_ITEMS = 100
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?")
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
@@ -50,7 +53,18 @@ class AttributeDeclaration:
     required: bool
     description: str
     created_at: datetime
+    index_id: UUID | None = None
+    """Names the index; None: there is none."""
+    index_ready: bool = False
+    """Whether all contacts are in the index, so that segments use it."""
 
+    @property
+    def indexed(self) -> bool:
+        """Whether segments that ask for the attribute shall be found by an index."""
+        return self.index_id is not None
+
+
+NOT_INDEXABLE = frozenset({AttributeType.LIST})
 
 Declarations = Mapping[str, AttributeDeclaration]
 """An organisation's declarations by key."""

@@ -4,15 +4,15 @@ CampaignsError
 ├── NotFound                 ContactNotFound, AttributeNotFound, ListNotFound, ImportNotFound, ExportNotFound,
 │                            TemplateNotFound, CampaignNotFound, SegmentNotFound, ErasureNotFound
 ├── Conflict                 ContactExists, AttributeExists, AttributeInUse, TooManyDeclarations, InvalidTransition,
-│                            SegmentInUse, SegmentTooSlow,
+│                            TooManyIndexed, SegmentInUse, SegmentTooSlow,
 │                            CampaignNotEditable, CampaignRunning, ListInUse, TemplateInUse, StaleCampaign,
 │                            MessageRefused, RetryTooLate
 ├── TooLarge                 ImportTooLarge
 ├── TooManyStreams, TooManySubscribers
 └── Invalid                  InvalidRule, SegmentCycle, RuleTooLarge, NoAudience,
-                             InvalidAttributes, AttributesDoNotFit, UnreadableFile, MissingEmailColumn, InvalidColumn,
-                             DuplicateColumn, TooManyColumns, UnknownColumn, ScheduleInvalid, TemplateInvalid,
-                             NoSuchReference
+                             InvalidAttributes, AttributesDoNotFit, AttributeNotIndexable, UnreadableFile,
+                             MissingEmailColumn, InvalidColumn, DuplicateColumn, TooManyColumns, UnknownColumn,
+                             ScheduleInvalid, TemplateInvalid, NoSuchReference
 """
 
 from __future__ import annotations
@@ -163,6 +163,15 @@ class TooManyDeclarations(Conflict):
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"An organisation can declare up to {limit} attributes.")
+
+
+class TooManyIndexed(Conflict):
+    """No more attributes can be indexed."""
+
+    code = "too_many_indexed"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"An organisation can have up to {limit} indexed attributes.")
 
 
 class RetryTooLate(Conflict):
@@ -355,6 +364,15 @@ class AttributesDoNotFit(Invalid):
             {"location": f"body.attributes.{name}", "message": message, "code": code}
             for name, code, message in self.misfits
         )
+
+
+class AttributeNotIndexable(Invalid):
+    """Attributes of this type have no index."""
+
+    code = "attribute_not_indexable"
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(f"An attribute of type {kind} cannot be indexed.")
 
 
 class MissingEmailColumn(Invalid):

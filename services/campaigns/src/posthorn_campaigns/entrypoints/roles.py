@@ -26,6 +26,7 @@ _PURGE_IMPORTS_SECONDS = 3600.0
 _PURGE_EXPORTS_SECONDS = 300.0
 _FOLD_COUNTS_SECONDS = 10.0
 _ASK_AGAIN_SECONDS = 30.0
+_BUILD_INDEXES_SECONDS = 5.0
 
 
 @contextlib.asynccontextmanager
@@ -84,6 +85,11 @@ async def schedule(container: Container, stop: asyncio.Event) -> None:
         )
         loops.create_task(
             run_every(_ASK_AGAIN_SECONDS, container.erasing.ask_again, stop=stop, name="ask_for_erasures_again")
+        )
+        loops.create_task(
+            run_every(
+                _BUILD_INDEXES_SECONDS, container.declaring_attributes.build_indexes, stop=stop, name="build_indexes"
+            )
         )
         loops.create_task(
             run_every(_FOLD_COUNTS_SECONDS, container.managing_lists.fold_counts, stop=stop, name="fold_list_counts")

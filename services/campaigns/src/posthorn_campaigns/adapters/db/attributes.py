@@ -9,11 +9,12 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from posthorn_campaigns.adapters.db.tables import contact_attributes
+from posthorn_campaigns.adapters.db.tables import contact_attributes, dropped_attribute_indexes
 from posthorn_campaigns.domain.attributes import AttributeDeclaration, AttributeType, Declarations
 from posthorn_campaigns.domain.errors import AttributeExists, AttributeNotFound
 
-_COLUMNS = tuple(column.name for column in contact_attributes.columns)
+_COLUMNS = tuple(AttributeDeclaration.__dataclass_fields__)
+_LOCK = sa.text("SELECT pg_advisory_xact_lock(hashtextextended('attributes ' || :organisation_id, 0))")
 
 
 class SqlAttributes:
@@ -21,6 +22,10 @@ class SqlAttributes:
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
+
+    async def lock(self, organisation_id: UUID) -> None:
+        """Let nobody else declare or index attributes of the organisation until the transaction ends."""
+        await self._connection.execute(_LOCK, {"organisation_id": str(organisation_id)})
 
     async def declared(self, organisation_id: UUID) -> Declarations:
         """Return the organisation's declarations by key."""
@@ -41,16 +46,24 @@ class SqlAttributes:
     async def get(self, organisation_id: UUID, attribute_id: UUID, *, lock: bool = False) -> AttributeDeclaration:
         """Return a declaration of the organisation. Raises AttributeNotFound."""
         query = sa.select(contact_attributes).where(_one(organisation_id, attribute_id))
-        row = (await self._connection.execute(query.with_for_update() if lock else query)).one_or_none()
+        row = (await self._connection.execute(query.with_for_update(key_share=True) if lock else query)).one_or_none()
         if row is None:
             raise AttributeNotFound
         return _declaration(row)
 
     async def save(self, declaration: AttributeDeclaration) -> None:
-        """Store whether it is required, and its description."""
+        """Store whether it is required, its description and its index, which is filled later if it is another one."""
+        is_same = contact_attributes.c.index_id.is_not_distinct_from(declaration.index_id)
+        kept = {name: sa.case((is_same, contact_attributes.c[name])) for name in ("fill_from", "filled_to")}
         change = sa.update(contact_attributes).where(_one(declaration.organisation_id, declaration.id))
         await self._connection.execute(
-            change.values(required=declaration.required, description=declaration.description)
+            change.values(
+                required=declaration.required,
+                description=declaration.description,
+                index_id=declaration.index_id,
+                index_ready=sa.and_(is_same, contact_attributes.c.index_ready),
+                **kept,
+            )
         )
 
     async def delete(self, organisation_id: UUID, attribute_id: UUID) -> None:
@@ -60,6 +73,10 @@ class SqlAttributes:
         )
         if not deleted.rowcount:
             raise AttributeNotFound
+
+    async def drop_index(self, index_id: UUID) -> None:
+        """Have the values of an index deleted later."""
+        await self._connection.execute(sa.insert(dropped_attribute_indexes).values(index_id=index_id))
 
 
 def _one(organisation_id: UUID, attribute_id: UUID) -> sa.ColumnElement[bool]:

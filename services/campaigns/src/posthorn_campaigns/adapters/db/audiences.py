@@ -10,6 +10,7 @@ from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from posthorn_campaigns.adapters.db.contacts import contact_of
+from posthorn_campaigns.adapters.db.rule_indexes import narrowing_of, searched
 from posthorn_campaigns.adapters.db.rules import Condition, condition
 from posthorn_campaigns.adapters.db.searching import time_of, too_slow
 from posthorn_campaigns.adapters.db.tables import contacts, subscriptions
@@ -36,7 +37,9 @@ class SqlAudiences:
 
     async def count(self, organisation_id: UUID, rule: Rule) -> tuple[int, int]:
         """Return how many contacts fulfil a rule, and how many of them are active. Raises SegmentTooSlow."""
-        query = count_query(organisation_id, condition(rule, await time_of(self._connection)))
+        at = await time_of(self._connection)
+        narrowing = await narrowing_of(self._connection, organisation_id, rule, at)
+        query = count_query(organisation_id, searched(rule, at, narrowing))
         async with too_slow(self._connection):
             row = (await self._connection.execute(query)).one()
         return row.found, row.active

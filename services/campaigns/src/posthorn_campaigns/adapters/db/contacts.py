@@ -12,7 +12,8 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from posthorn_campaigns.adapters.db.rules import beginning, condition
+from posthorn_campaigns.adapters.db.rule_indexes import narrowing_of, searched
+from posthorn_campaigns.adapters.db.rules import beginning
 from posthorn_campaigns.adapters.db.searching import time_of, too_slow
 from posthorn_campaigns.adapters.db.subscriptions import note_changes
 from posthorn_campaigns.adapters.db.tables import contacts, subscriptions
@@ -177,7 +178,9 @@ class SqlContacts:
         if search is not None:
             query = query.where(_begins_with(search))
         if rule is not None:
-            query = query.where(condition(rule, await time_of(self._connection)))
+            at = await time_of(self._connection)
+            narrowing = await narrowing_of(self._connection, organisation_id, rule, at)
+            query = query.where(searched(rule, at, narrowing))
         if after is not None:
             query = query.where(contacts.c.id > after, order > after)
         async with too_slow(self._connection):

@@ -84,7 +84,7 @@ def condition(rule: Rule, at: datetime) -> Condition:
             return _engaged(kind, within_days, at)
         case Compare(subject, kind, operator, value):
             if isinstance(value, DaysFromNow):
-                value = _moment(at, value, kind)
+                value = moment(at, value, kind)
             if isinstance(subject, Field):
                 return _field(subject, operator, value)
             return _attribute(subject, kind, operator, value)
@@ -104,11 +104,12 @@ def _engaged(kind: EngagementKind, within_days: int | None, at: datetime) -> Con
     return query.correlate(contacts).exists()
 
 
-def _moment(at: datetime, wanted: DaysFromNow, kind: AttributeType) -> str:
-    moment = at + timedelta(days=wanted.days)
+def moment(at: datetime, wanted: DaysFromNow, kind: AttributeType) -> str:
+    """Return a relative time as values of the type are stored."""
+    time = at + timedelta(days=wanted.days)
     if kind is AttributeType.DATE:
-        return moment.date().isoformat()
-    return f"{moment.replace(tzinfo=None).isoformat(timespec='seconds')}Z"
+        return time.date().isoformat()
+    return f"{time.replace(tzinfo=None).isoformat(timespec='seconds')}Z"
 
 
 def _field(subject: Field, operator: Operator, value: Any) -> Condition:

@@ -55,9 +55,44 @@ contact_attributes = sa.Table(
     sa.Column("required", sa.Boolean, nullable=False),
     sa.Column("description", sa.Text, nullable=False),
     sa.Column("created_at", _time, nullable=False),
+    # Names the index if the attribute has one. It is filled from the contacts there were, in order of their ids, once
+    # all transactions before `fill_from` have ended; whatever is written later is indexed at once, by triggers.
+    sa.Column("index_id", sa.Uuid),
+    sa.Column("fill_from", sa.BigInteger),
+    sa.Column("filled_to", sa.Uuid),
+    sa.Column("index_ready", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.CheckConstraint("type IN ('string', 'number', 'boolean', 'date', 'datetime', 'list')", name="type"),
     sa.UniqueConstraint("organisation_id", "key"),
     sa.Index(None, "organisation_id", "id"),
+)
+
+# The values of indexed attributes: numbers, all others as texts, of long ones the beginning. Triggers of `contacts`
+# keep them and need no foreign key.
+contact_attribute_values = sa.Table(
+    "contact_attribute_values",
+    metadata,
+    sa.Column("contact_id", sa.Uuid, primary_key=True),
+    sa.Column("index_id", sa.Uuid, primary_key=True),
+    sa.Column("text_value", sa.Text(collation="C")),
+    sa.Column("number_value", sa.Double),
+    *(
+        sa.Index(
+            f"ix_contact_attribute_values_{column}",
+            "index_id",
+            column,
+            "contact_id",
+            postgresql_where=sa.text(f"{column} IS NOT NULL"),
+        )
+        for column in ("text_value", "number_value")
+    ),
+)
+
+# Indexes that nobody wants any more and whose values are being deleted.
+dropped_attribute_indexes = sa.Table(
+    "dropped_attribute_indexes",
+    metadata,
+    sa.Column("index_id", sa.Uuid, primary_key=True),
+    sa.Column("dropped_at", _time, nullable=False, server_default=sa.func.now()),
 )
 
 lists = sa.Table(

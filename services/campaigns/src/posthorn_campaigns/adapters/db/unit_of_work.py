@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from posthorn_campaigns.adapters.db.activities import SqlActivities
+from posthorn_campaigns.adapters.db.attribute_indexes import SqlAttributeIndexes
 from posthorn_campaigns.adapters.db.attributes import SqlAttributes
 from posthorn_campaigns.adapters.db.audiences import SqlAudiences
 from posthorn_campaigns.adapters.db.campaigns import SqlCampaigns
@@ -27,6 +28,7 @@ class SqlUnitOfWork(SqlTransaction):
 
     contacts: SqlContacts
     attributes: SqlAttributes
+    attribute_indexes: SqlAttributeIndexes
     segments: SqlSegments
     audiences: SqlAudiences
     engagements: SqlEngagements
@@ -43,6 +45,7 @@ class SqlUnitOfWork(SqlTransaction):
         """Make the repositories."""
         self.contacts = SqlContacts(connection)
         self.attributes = SqlAttributes(connection)
+        self.attribute_indexes = SqlAttributeIndexes(connection)
         self.segments = SqlSegments(connection)
         self.audiences = SqlAudiences(connection)
         self.engagements = SqlEngagements(connection)

@@ -24,10 +24,18 @@ _TYPE = (
 _REQUIRED = "A contact cannot be added without it, nor lose it. Contacts that exist stay as they are."
 
 
+_INDEXED = (
+    "Whether segments that compare it find their contacts by an index: worth it where a comparison fits few of very "
+    "many contacts. Up to 5 attributes have one, none of type `list`. It is built in the background, and kept with "
+    "every change of a contact, which then costs a little more."
+)
+
+
 class AttributeRequest(RequestModel):
     key: Key = Field(description="The name in `attributes`.", examples=["renewal_date"])
     type: AttributeType = Field(description=_TYPE, examples=["date"])
     required: bool = Field(default=False, description=_REQUIRED)
+    indexed: bool = Field(default=False, description=_INDEXED)
     description: Description = Field(default="", examples=["When the subscription ends."])
 
 
@@ -35,6 +43,7 @@ class AttributeChangeRequest(RequestModel):
     """Fields that are not given stay as they are."""
 
     required: bool | None = Field(default=None, description=_REQUIRED)
+    indexed: bool | None = Field(default=None, description=_INDEXED)
     description: Description | None = None
 
 
@@ -43,6 +52,8 @@ class AttributeAnswer(Answer):
     key: str
     type: AttributeType = Field(description=_TYPE)
     required: bool = Field(description=_REQUIRED)
+    indexed: bool = Field(description=_INDEXED)
+    index_ready: bool = Field(description="Whether all contacts are in the index, so that segments use it.")
     description: str
     created_at: AwareDatetime
 
@@ -66,7 +77,12 @@ async def declare_attribute(body: AttributeRequest, caller: ContactsWriter, serv
     another type are taken for missing by segments.
     """
     declaration = await services.declaring_attributes.declare(
-        caller.organisation_id, body.key, body.type, required=body.required, description=body.description
+        caller.organisation_id,
+        body.key,
+        body.type,
+        required=body.required,
+        description=body.description,
+        indexed=body.indexed,
     )
     return AttributeAnswer.model_validate(declaration)
 
@@ -77,13 +93,17 @@ async def get_attribute(attribute_id: UUID, caller: ContactsReader, services: Se
     return AttributeAnswer.model_validate(await services.declaring_attributes.get(caller.organisation_id, attribute_id))
 
 
-@router.patch("/{attribute_id}", operation_id="change_contact_attribute", responses=responses(401, 403, 404, 422))
+@router.patch("/{attribute_id}", operation_id="change_contact_attribute", responses=responses(401, 403, 404, 409, 422))
 async def change_attribute(
     attribute_id: UUID, body: AttributeChangeRequest, caller: ContactsWriter, services: Services
 ) -> AttributeAnswer:
-    """Change whether it is required, or its description."""
+    """Change whether it is required, whether it has an index, or its description."""
     changed = await services.declaring_attributes.change(
-        caller.organisation_id, attribute_id, required=body.required, description=body.description
+        caller.organisation_id,
+        attribute_id,
+        required=body.required,
+        description=body.description,
+        indexed=body.indexed,
     )
     return AttributeAnswer.model_validate(changed)
 
