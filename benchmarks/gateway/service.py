@@ -26,7 +26,11 @@ def _signing_keys() -> bytes:
 
 async def _answer(scope: Any, receive: Any, send: Any) -> None:
     await receive()
-    bodies = {"/.well-known/jwks.json": _KEYS, "/internal/revocations": b'{"revoked": []}'}
+    bodies = {
+        "/.well-known/jwks.json": _KEYS,
+        "/internal/revocations": b'{"revoked": []}',
+        "/internal/cors-origins": b'{"organisations": []}',
+    }
     body = bodies.get(scope["path"], _PAGE)
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": 200, "headers": headers})

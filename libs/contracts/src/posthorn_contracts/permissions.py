@@ -23,6 +23,7 @@ class Permission(StrEnum):
 
     ORGANISATION_READ = "organisation:read"
     ORGANISATION_WRITE = "organisation:write"
+    CORS_WRITE = "cors:write"
     USERS_READ = "users:read"
     USERS_WRITE = "users:write"
     API_KEYS_READ = "api_keys:read"
@@ -66,6 +67,7 @@ _EDITOR = _VIEWER | {
 }
 _ADMIN = _EDITOR | {
     Permission.CONTACTS_ERASE,
+    Permission.CORS_WRITE,
     Permission.USERS_READ,
     Permission.USERS_WRITE,
     Permission.API_KEYS_READ,

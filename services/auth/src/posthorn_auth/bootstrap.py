@@ -22,6 +22,7 @@ from posthorn_auth.adapters.oidc import HttpOidcClient
 from posthorn_auth.adapters.redis_throttle import RedisLoginThrottle
 from posthorn_auth.adapters.signing import KeyRing
 from posthorn_auth.adapters.totp import TotpAppCodes
+from posthorn_auth.app.allowing_origins import AllowingOrigins
 from posthorn_auth.app.audit_log import AuditLog
 from posthorn_auth.app.inviting import Inviting
 from posthorn_auth.app.mail_quota import MailQuota
@@ -69,6 +70,7 @@ class Container:
     sending_mails: SendingMails
     managing_provider: ManagingProvider
     signing_in_elsewhere: SigningInElsewhere
+    allowing_origins: AllowingOrigins
     audit_log: AuditLog
 
 
@@ -189,5 +191,6 @@ def _container(settings: Settings, opened: _Resources, service_tokens: ServiceTo
             clock=clock,
             login_key=hmac.digest(key, b"login at an identity provider", "sha256"),
         ),
+        allowing_origins=AllowingOrigins(new_unit_of_work=new_unit_of_work, clock=clock),
         audit_log=AuditLog(SqlAuditEntries(opened.engine)),
     )

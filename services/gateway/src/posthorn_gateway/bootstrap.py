@@ -21,13 +21,16 @@ from posthorn_common.secretbox import SecretBox
 from posthorn_common.settings import secret_bytes
 from posthorn_common.tokens import AccessTokenVerifier, HttpJwks, ServiceTokens
 from posthorn_gateway.adapters.auth_key_exchange import AuthKeyExchange
+from posthorn_gateway.adapters.auth_origins import AuthOrigins
 from posthorn_gateway.adapters.auth_revocations import AuthRevocations
 from posthorn_gateway.adapters.redis_idempotency import RedisIdempotencyStore
+from posthorn_gateway.adapters.redis_origins import RedisOriginStore
 from posthorn_gateway.adapters.redis_rate_limiter import RedisRateLimiter
 from posthorn_gateway.adapters.redis_revocations import RedisRevocationStore
 from posthorn_gateway.adapters.upstreams import Upstreams, open_upstreams
 from posthorn_gateway.app.callers import Callers
 from posthorn_gateway.app.describing import Describing
+from posthorn_gateway.app.origins import AllowedOrigins
 from posthorn_gateway.app.overseeing import Overseeing
 from posthorn_gateway.app.repeating import Repeating
 from posthorn_gateway.app.revocations import Revocations
@@ -51,6 +54,7 @@ class Container:
     signing_keys: HttpJwks
     callers: Callers
     revocations: Revocations
+    origins: AllowedOrigins
     rate_limiter: RedisRateLimiter
     repeating: Repeating
     describing: Describing
@@ -115,6 +119,7 @@ async def bootstrap(settings: Settings, clock: Clock | None = None) -> AsyncGene
                 api_key_cache_seconds=settings.api_key_cache_seconds,
             ),
             revocations=revocations,
+            origins=AllowedOrigins(settings.cors_origins, AuthOrigins(auth), RedisOriginStore(client)),
             rate_limiter=RedisRateLimiter(client),
             repeating=_repeating(client, settings),
             describing=Describing(upstreams, table, public_url=settings.public_base),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Network, IPv6Network
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import AnyHttpUrl, Field
+from pydantic import AfterValidator, AnyHttpUrl, Field
 from pydantic_settings import SettingsConfigDict
 
+from posthorn_common.origins import checked_origin
 from posthorn_common.settings import ServiceSettings
 
 
@@ -35,8 +36,13 @@ class Settings(ServiceSettings):
         description="What those proxies write: X-Forwarded-For, -Proto and -Host, or Forwarded (RFC 7239).",
     )
     allowed_hosts: list[str] = Field(default=[], description="Host names served, as a JSON list; empty for any.")
-    cors_origins: list[str] = Field(
-        default=[], description="Origins whose pages may call the API, as a JSON list; empty for none."
+    cors_origins: list[Annotated[str, AfterValidator(checked_origin)]] = Field(
+        default=[],
+        description="Origins whose pages may call the API for every organisation, as a JSON list. Organisations allow "
+        "more for themselves.",
+    )
+    cors_origins_ask_seconds: float = Field(
+        default=20.0, ge=0.1, le=600, description="How often auth is asked for those, should events not come."
     )
     sign_in_per_minute: int = Field(
         default=600, ge=0, description="Sign-in requests a minute and client address; 0 for no limit."

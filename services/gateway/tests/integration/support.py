@@ -125,6 +125,7 @@ class FakeAuth:
     is_away: bool = False
     exchanged_seconds: int = 300
     revoked: list[UUID] = field(default_factory=list)
+    origins: dict[UUID, list[str]] = field(default_factory=dict)
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         if self.is_away:
@@ -137,6 +138,9 @@ class FakeAuth:
         if request.path == "/internal/revocations":
             now = datetime.now(UTC).isoformat()
             return web.json_response({"revoked": [{"id": str(id_), "revoked_at": now} for id_ in self.revoked]})
+        if request.path == "/internal/cors-origins":
+            known = [{"organisation_id": str(id_), "origins": origins} for id_, origins in self.origins.items()]
+            return web.json_response({"organisations": known})
         body = await request.read()
         self.service.seen.append(Seen(request.method, request.raw_path, request.headers, body))
         return web.json_response({"service": "auth"})

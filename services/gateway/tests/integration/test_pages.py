@@ -193,22 +193,6 @@ async def test_the_log_has_the_route_and_not_the_token(gateway: Any, capsys: Any
     assert "secret" not in out
 
 
-async def test_pages_of_other_origins_call_the_api_only_when_they_may(start_gateway: Any, issuer: TokenIssuer) -> None:
-    gateway = await start_gateway(cors_origins=["https://app.example"])
-    preflight = {"Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "authorization"}
-    for origin, allowed in (("https://app.example", True), ("https://evil.example", False)):
-        asked = await gateway.client.options("/v1/contacts", headers={"Origin": origin, **preflight})
-        assert (asked.status_code == 200) is allowed
-        for headers in (issuer.bearer(), {}):
-            answer = await gateway.client.get("/v1/contacts", headers={"Origin": origin, **headers})
-            assert answer.headers.get("access-control-allow-origin") == (origin if allowed else None)
-
-
-async def test_without_such_a_list_no_page_of_another_origin_may(gateway: Any, issuer: TokenIssuer) -> None:
-    answer = await gateway.client.get("/v1/contacts", headers={"Origin": "https://app.example", **issuer.bearer()})
-    assert "access-control-allow-origin" not in answer.headers
-
-
 async def test_a_gateway_that_only_listens_to_events_serves_no_routes(start_gateway: Any, issuer: TokenIssuer) -> None:
     gateway = await start_gateway(roles=("consumer",))
     assert (await gateway.client.get("/health/ready")).status_code == 200

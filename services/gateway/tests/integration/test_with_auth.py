@@ -1,4 +1,4 @@
-"""The gateway before the real auth service: sign in, use an API key, revoke both."""
+"""The gateway before the real auth service: what auth decides reaches it, with RabbitMQ and without."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def client(
     changes: dict[str, Any] = {}
     if request.param == "without RabbitMQ":
         amqp_url = NO_RABBITMQ
-        changes = {"amqp_url": amqp_url, "revocation_ask_seconds": 0.3}
+        changes = {"amqp_url": amqp_url, "revocation_ask_seconds": 0.3, "cors_origins_ask_seconds": 0.3}
     database = make_database("auth")
     await migrations.upgrade(database, MIGRATIONS)
     settings = AuthSettings(
@@ -67,13 +67,7 @@ async def client(
 
 @pytest.mark.parametrize("client", ["with RabbitMQ", "without RabbitMQ"], indirect=True)
 async def test_a_session_and_an_api_key_work_until_they_are_revoked(client: httpx.AsyncClient) -> None:
-    owner = {
-        "organisation_name": "Lighthouse Books",
-        "name": "Ada",
-        "email": "ada@example.com",
-        "password": "a long and private sentence",
-    }
-    registered = (await client.post("/v1/auth/register", json=owner)).json()
+    registered = await _register(client, "ada@example.com")
     person = {"Authorization": f"Bearer {registered['access_token']}"}
     me = await client.get("/v1/auth/me", headers=person)
     assert me.json()["user"]["email"] == "ada@example.com"
@@ -89,6 +83,40 @@ async def test_a_session_and_an_api_key_work_until_they_are_revoked(client: http
     await eventually(lambda: _is_refused(client, program))
     assert (await client.post("/v1/auth/logout", headers=person)).status_code == 204
     await eventually(lambda: _is_refused(client, person))
+
+
+@pytest.mark.parametrize("client", ["with RabbitMQ", "without RabbitMQ"], indirect=True)
+async def test_an_organisation_allows_pages_for_itself_until_it_does_not(client: httpx.AsyncClient) -> None:
+    origin = "https://app.lighthouse.example"
+    ours, theirs = [
+        {"Authorization": f"Bearer {(await _register(client, email))['access_token']}", "Origin": origin}
+        for email in ("ada@example.com", "grace@example.com")
+    ]
+    path = "/v1/organisation/cors-origins"
+
+    async def may_read(headers: dict[str, str]) -> bool:
+        return (await client.get(path, headers=headers)).headers.get("access-control-allow-origin") == origin
+
+    async def may_not_read() -> bool:
+        return not await may_read(ours)
+
+    assert not await may_read(ours)
+    assert (await client.put(path, json={"origins": [origin]}, headers=ours)).status_code == 200
+    await eventually(lambda: may_read(ours))
+    assert not await may_read(theirs)
+    assert (await client.put(path, json={"origins": []}, headers=ours)).status_code == 200
+    await eventually(may_not_read)
+
+
+async def _register(client: httpx.AsyncClient, email: str) -> dict[str, Any]:
+    owner = {
+        "organisation_name": "Lighthouse Books",
+        "name": "Ada",
+        "email": email,
+        "password": "a long and private sentence",
+    }
+    registered: dict[str, Any] = (await client.post("/v1/auth/register", json=owner)).json()
+    return registered
 
 
 async def _is_refused(client: httpx.AsyncClient, headers: dict[str, str]) -> bool:

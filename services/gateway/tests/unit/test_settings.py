@@ -26,6 +26,12 @@ def test_lists_are_json(monkeypatch: pytest.MonkeyPatch, environment: dict[str, 
     assert settings.cors_origins == ["https://app.example"]
 
 
+@pytest.mark.parametrize("origin", ["*", "null", "https://app.example/page", "http://app.example"])
+def test_what_no_page_should_be_allowed_is_no_setting(environment: dict[str, Any], origin: str) -> None:
+    with pytest.raises(ValidationError):
+        Settings(**environment, cors_origins=[origin])
+
+
 def test_api_keys_are_not_cached_for_longer_than_a_minute(environment: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         Settings(**environment, api_key_cache_seconds=61)

@@ -40,3 +40,20 @@ class RecentRevocations(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     revoked: list[Revocation]
+
+
+class CorsOrigins(BaseModel):
+    """The web pages that may call the API for an organisation's users."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    organisation_id: UUID
+    origins: list[str]
+
+
+class AllCorsOrigins(BaseModel):
+    """Answer of `GET /internal/cors-origins`: every organisation that allows any."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    organisations: list[CorsOrigins]

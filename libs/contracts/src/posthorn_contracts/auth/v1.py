@@ -83,3 +83,14 @@ class ApiKeyRevoked(Event):
 
     event_type: ClassVar[str] = "auth.api-key.revoked.v1"
     data: ApiKeyRevokedData
+
+
+class CorsOriginsChangedData(Payload):
+    pass
+
+
+class CorsOriginsChanged(Event):
+    """An organisation allows other web pages to call the API for its users; auth tells which when it is asked."""
+
+    event_type: ClassVar[str] = "auth.organisation.cors-origins-changed.v1"
+    data: CorsOriginsChangedData

@@ -49,6 +49,27 @@ class RevocationStore(Protocol):
         ...
 
 
+OrganisationOrigins = Mapping[UUID, frozenset[str]]
+"""The origins that each organisation allows; those that allow none are not in it."""
+
+
+class OriginSource(Protocol):
+    """Auth, asked which origins are allowed."""
+
+    async def of_all(self) -> OrganisationOrigins:
+        """Raises TransientError if auth is away."""
+        ...
+
+
+class OriginStore(Protocol):
+    """Keeps what auth said for processes that start while it is away. Every method raises TransientError."""
+
+    async def keep(self, known: OrganisationOrigins) -> None: ...
+    async def recall(self) -> OrganisationOrigins:
+        """Return what was kept last; nothing if nothing was."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """Whether one more request is within the limit, and what the caller may know about it."""

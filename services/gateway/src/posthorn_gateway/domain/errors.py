@@ -4,6 +4,7 @@ Refused
 ├── InvalidTarget, InvalidHost    nothing that a client sends by accident
 ├── MethodNotAllowed
 ├── NoSuchPage
+├── OriginNotAllowed              a browser asked for a page of another origin
 ├── NotAuthenticated
 │   └── InvalidToken              also a void API key, or a session that is over
 ├── RateLimited
@@ -52,6 +53,15 @@ class NoSuchPage(Refused):
 
     def __init__(self) -> None:
         super().__init__("There is nothing at this address.")
+
+
+class OriginNotAllowed(Refused):
+    """No organisation lets pages of this origin call."""
+
+    code = "origin_not_allowed"
+
+    def __init__(self) -> None:
+        super().__init__("Pages of this origin may not call the API: no organisation allows it.")
 
 
 class NotAuthenticated(Refused):

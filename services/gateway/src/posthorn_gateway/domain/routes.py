@@ -67,6 +67,7 @@ ROUTES: tuple[Route, ...] = (
     Route("/v1/auth/*", Service.AUTH),
     Route("/v1/organisation/transfer-ownership", Service.AUTH, is_admin=True),
     Route("/v1/organisation/identity-provider", Service.AUTH, is_admin=True),
+    Route("/v1/organisation/cors-origins", Service.AUTH, is_admin=True),
     Route("/v1/invitations*", Service.AUTH, is_admin=True),
     Route("/v1/organisation", Service.AUTH, is_admin=True),
     Route("/v1/users*", Service.AUTH, is_admin=True),

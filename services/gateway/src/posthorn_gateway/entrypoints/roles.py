@@ -32,11 +32,15 @@ async def start(settings: Settings, wanted: frozenset[str]) -> AsyncGenerator[Se
                 settings.revocation_ask_seconds, container.revocations.ask, stop=stop, name="ask_for_revocations"
             )
 
+        async def ask_for_origins(stop: asyncio.Event) -> None:
+            await run_every(settings.cors_origins_ask_seconds, container.origins.ask, stop=stop, name="ask_for_origins")
+
         async def end_streams(stop: asyncio.Event) -> None:
             await stop.wait()
             container.closing.set()
 
         await container.revocations.sync()
+        await container.origins.recall()
         roles = [
             http_role(
                 build_app(container, business_routes="api" in wanted),
@@ -47,9 +51,10 @@ async def start(settings: Settings, wanted: frozenset[str]) -> AsyncGenerator[Se
             ),
             Role("revocations", follow_revocations),
             Role("revocations_of_auth", ask_auth),
+            Role("origins_of_auth", ask_for_origins),
             Role("streams", end_streams),
         ]
         if "consumer" in wanted:
-            Consumers(container.revocations).subscribe(container.bus)
+            Consumers(container.revocations, container.origins).subscribe(container.bus)
             roles.append(Role("consumer", container.bus.run))
         yield roles

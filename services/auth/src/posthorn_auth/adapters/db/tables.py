@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
 
 from posthorn_common.db import new_metadata
 from posthorn_common.outbox import outbox_table
@@ -187,6 +188,14 @@ identity_providers = sa.Table(
     sa.Column("redirect_uri", sa.Text, nullable=False),
     sa.Column("auto_role", sa.Text),
     sa.CheckConstraint("auto_role IN ('editor', 'viewer')", name="auto_role"),
+)
+
+# Web pages that may call the API for an organisation's users; no row: none may.
+cors_origins = sa.Table(
+    "cors_origins",
+    metadata,
+    sa.Column("organisation_id", sa.ForeignKey(organisations.c.id), primary_key=True),
+    sa.Column("origins", postgresql.ARRAY(sa.Text), nullable=False),
 )
 
 # Whoever is at a provider just now. PKCE verifier and nonce follow from the state, whose hash is here, and a key.

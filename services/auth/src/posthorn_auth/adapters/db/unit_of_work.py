@@ -6,6 +6,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from posthorn_auth.adapters.db.accounts import SqlInvitations, SqlMails
 from posthorn_auth.adapters.db.factors import SqlFactors
+from posthorn_auth.adapters.db.origins import SqlOrigins
 from posthorn_auth.adapters.db.providers import SqlProviders
 from posthorn_auth.adapters.db.repositories import SqlApiKeys, SqlSessions, SqlSigningKeys, SqlUsers
 from posthorn_common.unit_of_work import SqlTransaction
@@ -22,6 +23,7 @@ class SqlUnitOfWork(SqlTransaction):
     invitations: SqlInvitations
     factors: SqlFactors
     providers: SqlProviders
+    origins: SqlOrigins
 
     def __init__(self, engine: AsyncEngine, *, token_key: bytes) -> None:
         super().__init__(engine)
@@ -37,3 +39,4 @@ class SqlUnitOfWork(SqlTransaction):
         self.invitations = SqlInvitations(connection)
         self.factors = SqlFactors(connection)
         self.providers = SqlProviders(connection)
+        self.origins = SqlOrigins(connection)

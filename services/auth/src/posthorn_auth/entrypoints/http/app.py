@@ -12,6 +12,7 @@ from posthorn_auth.entrypoints.http.routes import (
     accounts,
     api_keys,
     audit_log,
+    cors_origins,
     identity_provider,
     invitations,
     pages,
@@ -61,8 +62,8 @@ def build_app(container: Container | None, *, business_routes: bool = True) -> F
     """Return the application; without a container it can only describe itself."""
     routers = (
         sessions.router, accounts.router, second_factors.router, users.router, invitations.router, api_keys.router,
-        identity_provider.router, audit_log.router, keys_router, pages.router,
-        sessions.internal_router, api_keys.internal_router,
+        identity_provider.router, cors_origins.router, audit_log.router, keys_router, pages.router,
+        sessions.internal_router, api_keys.internal_router, cors_origins.internal_router,
     )  # fmt: skip
     app = create_app(
         AppParts(

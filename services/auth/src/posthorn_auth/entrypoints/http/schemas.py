@@ -11,6 +11,7 @@ from pydantic_core import PydanticCustomError
 from posthorn_auth.domain.passwords import MAX_CHARACTERS, MIN_CHARACTERS, normalised
 from posthorn_auth.domain.users import UserStatus
 from posthorn_common.http.fields import EmailAddress, Instant, RequestModel, SingleLine
+from posthorn_common.origins import InvalidOrigin, checked_origin
 from posthorn_contracts.permissions import Permission, Role
 
 # Longer than any allowed password: the rule itself answers with `weak_password`.
@@ -235,6 +236,31 @@ class IdentityProviderRequest(RequestModel):
         default=None,
         description="Whoever the provider vouches for and nobody knows yet becomes a user with this role. Null: only "
         "who is a user already may sign in.",
+    )
+
+
+MAX_ORIGINS = 20
+
+
+def _origin(text: str) -> str:
+    try:
+        return checked_origin(text)
+    except InvalidOrigin as error:
+        raise PydanticCustomError("invalid_origin", "{reason}", {"reason": str(error)}) from error
+
+
+class CorsOriginsRequest(RequestModel):
+    origins: list[Annotated[str, AfterValidator(_origin)]] = Field(
+        max_length=MAX_ORIGINS,
+        description="Scheme, host and port of each: no path, no `*`, not `null`, and `http` for localhost only. An "
+        "empty list allows none.",
+        examples=[["https://app.example.com", "http://localhost:5173"]],
+    )
+
+
+class CorsOriginsAnswer(BaseModel):
+    origins: list[str] = Field(
+        description="As browsers send them, sorted.", examples=[["http://localhost:5173", "https://app.example.com"]]
     )
 
 

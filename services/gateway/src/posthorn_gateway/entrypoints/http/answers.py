@@ -12,6 +12,7 @@ _STATUSES: dict[type[errors.Refused], int] = {
     errors.InvalidHost: 400,
     errors.MethodNotAllowed: 405,
     errors.NoSuchPage: 404,
+    errors.OriginNotAllowed: 403,
     errors.NotAuthenticated: 401,
     errors.InvalidToken: 401,
     errors.RateLimited: 429,

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 from fastapi import FastAPI
-from starlette.middleware.cors import CORSMiddleware
 
 from posthorn_common.http.app import AppParts, create_app
 from posthorn_gateway.bootstrap import Container
-from posthorn_gateway.domain.routes import ALL_METHODS, LARGEST_BODY_BYTES
+from posthorn_gateway.domain.routes import LARGEST_BODY_BYTES
 from posthorn_gateway.entrypoints.http import pages
 from posthorn_gateway.entrypoints.http.answers import security_headers
+from posthorn_gateway.entrypoints.http.cors import Cors
 from posthorn_gateway.entrypoints.http.door import Door, DoorParts
 from posthorn_gateway.entrypoints.http.headers import ClientReader
 from posthorn_gateway.entrypoints.http.limits import Limits
-
-_CORS_REQUEST_HEADERS = ("Authorization", "Content-Type", "Idempotency-Key", "X-Request-ID", "Last-Event-ID")
-_CORS_ANSWER_HEADERS = (
-    "X-Request-ID", "Location", "Retry-After", "RateLimit", "RateLimit-Policy",
-    "Idempotent-Replayed",
-)  # fmt: skip
 
 
 def build_app(container: Container | None, *, business_routes: bool = True) -> FastAPI:
@@ -38,15 +32,6 @@ def build_app(container: Container | None, *, business_routes: bool = True) -> F
     )
     if container is not None and business_routes:
         app.add_middleware(Door, parts=_door_parts(container))
-        if origins := container.settings.cors_origins:
-            app.add_middleware(
-                CORSMiddleware,
-                allow_origins=origins,
-                allow_methods=sorted(ALL_METHODS),
-                allow_headers=_CORS_REQUEST_HEADERS,
-                expose_headers=_CORS_ANSWER_HEADERS,
-                max_age=600,
-            )
     return app
 
 
@@ -68,6 +53,7 @@ def _door_parts(container: Container) -> DoorParts:
         closing=container.closing,
         clients=ClientReader(settings.trusted_proxies, reads_forwarded=settings.proxy_header == "forwarded"),
         revocations=container.revocations,
+        cors=Cors(container.origins),
         allowed_hosts=frozenset(host.lower() for host in settings.allowed_hosts),
         idle_seconds=settings.read_timeout_seconds,
         body_seconds=settings.body_timeout_seconds,

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from uuid import UUID
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -28,6 +29,7 @@ from posthorn_gateway.domain.routes import ALL_METHODS, Entrance, Route, Routing
 from posthorn_gateway.domain.targets import checked_host, checked_path, checked_target
 from posthorn_gateway.entrypoints.http.answers import page_headers, refusal
 from posthorn_gateway.entrypoints.http.bodies import ClientLeft, RequestBody
+from posthorn_gateway.entrypoints.http.cors import Cors, is_preflight, origin_of
 from posthorn_gateway.entrypoints.http.forwarding import AnswerBroken, ForwardedRequest, StreamClosed, forward
 from posthorn_gateway.entrypoints.http.headers import ClientReader, request_headers
 from posthorn_gateway.entrypoints.http.limits import Counting, Limits
@@ -55,10 +57,20 @@ class DoorParts:
     closing: asyncio.Event
     clients: ClientReader
     revocations: Revocations
+    cors: Cors
     allowed_hosts: frozenset[str]
     idle_seconds: float
     body_seconds: float
     common_headers: OwnHeaders
+
+
+@dataclass(slots=True)
+class _Visit:
+    """What becomes known of a request, and has to be said in its answer whatever that is."""
+
+    origin: str | None
+    organisation_id: UUID | None = None
+    limit_headers: OwnHeaders = field(default_factory=list)
 
 
 class Door:
@@ -69,11 +81,15 @@ class Door:
         self._parts = parts
         self._page_headers = page_headers(parts.common_headers)
         self._routed = RequestContextMiddleware(self._serve)
+        self._preflights = RequestContextMiddleware(self._answer_preflight)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
         if scope["type"] != "http":
             await self._pages(scope, receive, send)
+            return
+        if is_preflight(scope):
+            await self._preflights(scope, receive, send)
             return
         try:
             route = self._find(scope)
@@ -82,7 +98,8 @@ class Door:
             await self._routed(scope, receive, send)
             return
         if route is None:
-            await self._pages(scope, receive, _adding(send, self._page_headers))
+            cors_headers = self._parts.cors.headers(origin_of(scope), None)
+            await self._pages(scope, receive, _adding(send, [*self._page_headers, *cors_headers]))
             return
         scope["route"] = route  # its `path` is what the access log shows: never the path itself, which may hold a token
         await self._routed(scope, receive, send)
@@ -96,22 +113,29 @@ class Door:
             raise NoSuchPage
         return self._parts.table.find(scope["method"], path)
 
+    async def _answer_preflight(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a browser that asks for leave, which is the same for every path."""
+        with _counted(None, scope["method"], send) as outcome:
+            answer = self._parts.cors.answer_preflight(scope)
+            answer.raw_headers.extend(self._page_headers)
+            await answer(scope, receive, outcome.send)
+
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request that is for a service, or for nobody."""
         route: Route | None = scope.get("route")
-        own_headers = list(self._parts.common_headers)
+        visit = _Visit(origin_of(scope))
         with _counted(route, scope["method"], send) as outcome:
             try:
                 if route is None:
                     raise scope["posthorn.refused"]
-                await self._admit_and_forward(route, scope, receive, outcome.send, own_headers)
+                await self._admit_and_forward(route, scope, receive, outcome.send, visit)
             except Refused as error:
-                await self._refuse(error, own_headers, scope, receive, outcome.send)
+                await self._refuse(error, visit, scope, receive, outcome.send)
             except StreamClosed as error:
                 if outcome.has_begun:
                     await outcome.send({"type": "http.response.body", "body": b"", "more_body": False})
                 else:
-                    await self._refuse(error.instead, own_headers, scope, receive, outcome.send)
+                    await self._refuse(error.instead, visit, scope, receive, outcome.send)
             except ClientLeft:
                 outcome.status = _CLIENT_LEFT_STATUS
                 bind_contextvars(client_left=True)
@@ -119,17 +143,15 @@ class Door:
                 # Nothing can be said any more; the server closes the connection of an answer without an end.
                 bind_contextvars(answer_broken=True)
 
-    async def _refuse(
-        self, error: Refused, own_headers: OwnHeaders, scope: Scope, receive: Receive, send: Send
-    ) -> None:
-        limit_headers = own_headers[len(self._parts.common_headers) :]
+    async def _refuse(self, error: Refused, visit: _Visit, scope: Scope, receive: Receive, send: Send) -> None:
         answer = refusal(error)
-        answer.raw_headers.extend([*self._page_headers, *limit_headers])
+        answer.raw_headers.extend([*self._page_headers, *self._visit_headers(visit)])
         await answer(scope, receive, send)
 
-    async def _admit_and_forward(
-        self, route: Route, scope: Scope, receive: Receive, send: Send, own_headers: OwnHeaders
-    ) -> None:
+    def _visit_headers(self, visit: _Visit) -> OwnHeaders:
+        return [*visit.limit_headers, *self._parts.cors.headers(visit.origin, visit.organisation_id)]
+
+    async def _admit_and_forward(self, route: Route, scope: Scope, receive: Receive, send: Send, visit: _Visit) -> None:
         parts = self._parts
         headers: list[tuple[bytes, bytes]] = scope["headers"]
         host = checked_host([_text(value) for name, value in headers if name == b"host"], parts.allowed_hosts)
@@ -137,9 +159,10 @@ class Door:
         client = parts.clients.read(scope, host)
         counting = Counting(parts.limiter, parts.limits, client.address)
         try:
-            caller = await self._admit(route, scope["method"], headers, counting)
+            caller = await self._admit(route, scope["method"], headers, counting, visit)
         finally:
-            own_headers.extend(counting.headers())
+            visit.limit_headers = counting.headers()
+        own_headers = [*parts.common_headers, *self._visit_headers(visit)]
         context = get_contextvars()
         forwarded = request_headers(
             headers,
@@ -161,13 +184,14 @@ class Door:
         await forward_once(parts.repeating, kept_under, parts.upstreams, request, body, send, own_headers)
 
     async def _admit(
-        self, route: Route, method: str, headers: list[tuple[bytes, bytes]], counting: Counting
+        self, route: Route, method: str, headers: list[tuple[bytes, bytes]], counting: Counting, visit: _Visit
     ) -> Caller | None:
         """Return the caller, None where nobody needs to say who they are. Raises Refused."""
         if route.entrance is Entrance.BEARER:
             await counting.stranger()
             caller = await self._parts.callers.identify(_credential(headers), counting.sign_in)
-            bind_contextvars(organisation_id=str(caller.principal.organisation_id))
+            visit.organisation_id = caller.principal.organisation_id
+            bind_contextvars(organisation_id=str(visit.organisation_id))
             await counting.caller(caller.principal)
             if route.is_admin and method not in _READING and self._parts.revocations.are_stale():
                 raise RevocationsUnknown
@@ -211,12 +235,12 @@ def _counted(route: Route | None, method: str, send: Send) -> Generator[_Outcome
 
 
 def _adding(send: Send, headers: OwnHeaders) -> Send:
-    """Return `send` with headers added to the answer where it has none of the name."""
+    """Return `send` with headers added to the answer where it has none of the name; `Vary` is a list."""
 
     async def send_with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":
             present = {name.lower() for name, _value in message.get("headers", ())}
-            added = [item for item in headers if item[0] not in present]
+            added = [item for item in headers if item[0] not in present or item[0] == b"vary"]
             message = {**message, "headers": [*message.get("headers", ()), *added]}
         await send(message)
 

@@ -28,7 +28,11 @@ _INTERNAL_PREFIXES = (
     b"x-service-", b"x-original-", b"x-rewrite-",
 )  # fmt: skip
 _TOLD_BY_PROXIES = frozenset({b"x-forwarded-for", b"x-real-ip", b"forwarded", b"via"})
-_NOT_RETURNED = frozenset({b"server", b"date", b"x-request-id", b"x-powered-by"})
+# The gateway alone says which pages may read an answer.
+_NOT_RETURNED = frozenset(
+    {b"server", b"date", b"x-request-id", b"x-powered-by", b"access-control-allow-origin",
+     b"access-control-allow-credentials", b"access-control-expose-headers"}
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,12 +159,15 @@ def request_headers(
 
 
 def response_headers(headers: RawHeaders, own: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """Return the headers for the client: the service's, and the gateway's own where the service has none such."""
+    """Return the headers for the client: the service's, and the gateway's own where the service has none such.
+
+    `Vary` is a list that both add to.
+    """
     lowered = [(name.lower(), value) for name, value in headers]
     dropped = _HOP_BY_HOP | _NOT_RETURNED | _named_by_connection(lowered)
     passed = [item for item in lowered if item[0] not in dropped]
     present = {name for name, _value in passed}
-    return passed + [item for item in own if item[0] not in present]
+    return passed + [item for item in own if item[0] not in present or item[0] == b"vary"]
 
 
 def _named_by_connection(headers: RawHeaders) -> frozenset[bytes]:
