@@ -23,6 +23,7 @@ from posthorn_campaigns.app.declaring_attributes import DeclaringAttributes
 from posthorn_campaigns.app.erasing import Erasing
 from posthorn_campaigns.app.exporting import Exporting
 from posthorn_campaigns.app.following_sends import FollowingSends
+from posthorn_campaigns.app.following_suppressions import FollowingSuppressions
 from posthorn_campaigns.app.importing import Importing
 from posthorn_campaigns.app.managing_campaigns import ManagingCampaigns
 from posthorn_campaigns.app.managing_contacts import ManagingContacts
@@ -84,6 +85,7 @@ class Container:
     starting_campaigns: StartingCampaigns
     sending_tests: SendingTests
     following_sends: FollowingSends
+    following_suppressions: FollowingSuppressions
     unsubscribing: Unsubscribing
     subscribing: Subscribing
     choosing_preferences: ChoosingPreferences
@@ -207,6 +209,9 @@ def _container(settings: Settings, opened: _Resources, service_tokens: ServiceTo
             public_base=public_base,
         ),
         following_sends=FollowingSends(new_unit_of_work=new_unit_of_work, clock=clock),
+        following_suppressions=FollowingSuppressions(
+            new_unit_of_work=new_unit_of_work, source=HttpMailer(opened.mailer), clock=clock
+        ),
         choosing_preferences=ChoosingPreferences(
             new_unit_of_work=new_unit_of_work, clock=clock, link_secret=secret_bytes(settings.link_secret)
         ),

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncGenerator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
 import sqlalchemy as sa
+import uvicorn
+from fastapi import FastAPI
 
 from posthorn_campaigns.bootstrap import Container
 from posthorn_common.clock import new_id
@@ -82,6 +88,19 @@ class Office:
         started = await self.campaign(campaign)
         assert started["status"] == "sending", started
         return started
+
+
+@contextlib.asynccontextmanager
+async def listening(app: FastAPI) -> AsyncGenerator[str]:
+    """Serve an application on a real port; provide its address."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off"))
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            await serving
 
 
 async def events_about(container: Container, campaign: Json) -> list[tuple[str, Json]]:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import dataclasses
-import socket
 from collections.abc import AsyncGenerator
 from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
@@ -23,7 +19,7 @@ from posthorn_common.testing import INTERNAL_SECRET
 from posthorn_common.tokens import ServiceTokens
 from posthorn_contracts.mailer.internal_v1 import TransactionalMessage
 
-from .campaign_support import Office
+from .campaign_support import Office, listening
 
 pytestmark = pytest.mark.integration
 
@@ -52,18 +48,6 @@ class ListeningMailer:
         return app
 
 
-@contextlib.asynccontextmanager
-async def _listening(app: FastAPI) -> AsyncGenerator[str]:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off"))
-        serving = asyncio.create_task(server.serve(sockets=[listener]))
-        try:
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            await serving
-
-
 @pytest.fixture
 def mailer() -> ListeningMailer:
     return ListeningMailer()
@@ -73,7 +57,7 @@ def mailer() -> ListeningMailer:
 async def office(
     settings: Settings, container: Container, mailer: ListeningMailer, headers: Any, organisation_id: Any
 ) -> AsyncGenerator[Office]:
-    async with _listening(mailer.app()) as url:
+    async with listening(mailer.app()) as url:
         with_mailer = settings.model_copy(update={"mailer_url": url})
         async with bootstrap(with_mailer) as opened:
             app = build_app(dataclasses.replace(opened, identity=container.identity))

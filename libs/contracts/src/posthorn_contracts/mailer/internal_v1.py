@@ -2,6 +2,9 @@
 
 `POST /internal/messages` with `TransactionalMessage` → `MessageAccepted` (202). The message is stored before the
 answer, sent ahead of bulk mail, and retried like any delivery. Idempotent by `idempotency_key` per organisation.
+
+`GET /internal/suppression-changes/{change_id}` → `SuppressionStates`: what has become of the addresses and domains that
+`mailer.suppressions.changed.v1` tells about, as it is when the question is answered.
 """
 
 from __future__ import annotations
@@ -9,7 +12,7 @@ from __future__ import annotations
 from typing import Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 
 class TransactionalMessage(BaseModel):
@@ -36,3 +39,23 @@ class MessageAccepted(BaseModel):
 
     message_id: UUID
     status: str
+
+
+class SuppressionState(BaseModel):
+    """An address, or `@` and a domain. Without a reason it is not suppressed."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    email: str
+    reason: Literal["complaint", "hard_bounce", "manual", "import", "unsubscribe"] | None = None
+    since: AwareDatetime | None = None
+    expires_at: AwareDatetime | None = None
+
+
+class SuppressionStates(BaseModel):
+    """States that held at `read_at`, by the database's clock, or later: of two answers the one read later counts."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    read_at: AwareDatetime
+    states: tuple[SuppressionState, ...]

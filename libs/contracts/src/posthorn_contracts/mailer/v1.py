@@ -164,3 +164,17 @@ class ErasedByMailer(Event):
 
     event_type: ClassVar[str] = "mailer.contact.erased.v1"
     data: ErasureConfirmedData
+
+
+class SuppressionsChangedData(Payload):
+    change_id: UUID = Field(
+        description="`GET /internal/suppression-changes/{change_id}` tells which, and how they are."
+    )
+    count: int = Field(ge=1, description="How many addresses and domains, at most 1,000.")
+
+
+class SuppressionsChanged(Event):
+    """Addresses or domains of the organisation were suppressed, or are not any more."""
+
+    event_type: ClassVar[str] = "mailer.suppressions.changed.v1"
+    data: SuppressionsChangedData

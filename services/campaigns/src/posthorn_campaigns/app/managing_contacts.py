@@ -16,6 +16,7 @@ from posthorn_campaigns.domain.attributes import fitting
 from posthorn_campaigns.domain.audience import Contact, ContactStatus, check_attributes, merged_attributes
 from posthorn_campaigns.domain.errors import InvalidTransition, NoSuchReference
 from posthorn_campaigns.domain.opt_in import SubscriptionChange
+from posthorn_campaigns.domain.suppressions import Suppression
 from posthorn_common.auditing import concerns
 from posthorn_common.clock import Clock, new_id
 from posthorn_common.events import event
@@ -63,15 +64,17 @@ class ContactFilter:
     list_id: UUID | None = None
     segment_id: UUID | None = None
     status: ContactStatus | None = None
+    suppressed: bool | None = None
     search: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ContactOnLists:
-    """A contact and the lists that it is subscribed to."""
+    """A contact, the lists that it is subscribed to, and why its address is not written to, if it is not."""
 
     contact: Contact
     list_ids: tuple[UUID, ...]
+    suppression: Suppression | None = None
 
 
 class ManagingContacts:
@@ -125,13 +128,15 @@ class ManagingContacts:
                 organisation_id,
                 list_id=wanted.list_id,
                 status=wanted.status,
+                suppressed=wanted.suppressed,
                 search=wanted.search,
                 rule=rule,
                 after=after,
                 limit=limit,
             )
             lists = await uow.contacts.lists_of(organisation_id, [contact.id for contact in found])
-        return [ContactOnLists(contact, tuple(lists[contact.id])) for contact in found]
+            suppressed = await uow.suppressions.of(organisation_id, [contact.email for contact in found])
+        return [ContactOnLists(contact, tuple(lists[contact.id]), suppressed.get(contact.email)) for contact in found]
 
     async def change(self, organisation_id: UUID, contact_id: UUID, change: ContactChange) -> ContactOnLists:
         """Change a contact. Raises ContactNotFound, ContactExists, InvalidAttributes, AttributesDoNotFit.
@@ -214,4 +219,5 @@ class ManagingContacts:
 
 async def _on_lists(uow: UnitOfWork, contact: Contact) -> ContactOnLists:
     lists = await uow.contacts.lists_of(contact.organisation_id, [contact.id])
-    return ContactOnLists(contact, tuple(lists[contact.id]))
+    suppressed = await uow.suppressions.of(contact.organisation_id, [contact.email])
+    return ContactOnLists(contact, tuple(lists[contact.id]), suppressed.get(contact.email))

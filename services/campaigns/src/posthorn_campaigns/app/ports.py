@@ -13,6 +13,7 @@ from posthorn_campaigns.app.ports_erasures import Erasures
 from posthorn_campaigns.app.ports_exports import Exports
 from posthorn_campaigns.app.ports_opt_in import Subscriptions
 from posthorn_campaigns.app.ports_segments import Segments
+from posthorn_campaigns.app.ports_suppressions import Suppressions
 from posthorn_contracts.envelope import Event
 
 
@@ -33,6 +34,8 @@ class UnitOfWork(Protocol):
     def engagements(self) -> Engagements: ...
     @property
     def subscriptions(self) -> Subscriptions: ...
+    @property
+    def suppressions(self) -> Suppressions: ...
     @property
     def activities(self) -> Activities: ...
     @property

@@ -51,6 +51,7 @@ class Contacts(Protocol):
         *,
         list_id: UUID | None,
         status: ContactStatus | None,
+        suppressed: bool | None = None,
         search: str | None,
         rule: Rule | None = None,
         after: UUID | None,

@@ -9,7 +9,7 @@ from uuid import UUID
 
 
 class ActivityKind(StrEnum):
-    """What has happened with a message to a contact, or the contact's wish to get none at all."""
+    """What has happened with a message to a contact or with its address, or its wish to get no mail at all."""
 
     SENT = "sent"
     BOUNCED = "bounced"
@@ -20,6 +20,8 @@ class ActivityKind(StrEnum):
     CLICKED = "clicked"
     UNSUBSCRIBED_FROM_ALL = "unsubscribed_from_all"
     RESUBSCRIBED = "resubscribed"
+    ADDRESS_SUPPRESSED = "address_suppressed"
+    SUPPRESSION_LIFTED = "suppression_lifted"
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from posthorn_campaigns.app.erasing import Erasing
 from posthorn_campaigns.app.following_sends import FollowingSends
+from posthorn_campaigns.app.following_suppressions import FollowingSuppressions
 from posthorn_common.messaging import EventBus
 from posthorn_contracts.analytics.v1 import EngagementsRecorded, ErasedByAnalytics
 from posthorn_contracts.mailer.v1 import (
@@ -16,12 +17,15 @@ from posthorn_contracts.mailer.v1 import (
     SendImpeded,
     SendPlanned,
     SendRecovered,
+    SuppressionsChanged,
 )
 
 CONSUMER = "campaigns"
 
 
-def subscribe(bus: EventBus, following_sends: FollowingSends, erasing: Erasing) -> None:
+def subscribe(
+    bus: EventBus, following_sends: FollowingSends, following_suppressions: FollowingSuppressions, erasing: Erasing
+) -> None:
     """Have each event handled by its use case."""
     bus.subscribe(SendPlanned, following_sends.on_send_planned, consumer=CONSUMER)
     bus.subscribe(SendImpeded, following_sends.on_send_impeded, consumer=CONSUMER)
@@ -34,3 +38,4 @@ def subscribe(bus: EventBus, following_sends: FollowingSends, erasing: Erasing) 
     bus.subscribe(ContactSuppressed, following_sends.on_contact_suppressed, consumer=CONSUMER)
     bus.subscribe(ErasedByMailer, erasing.on_erased_by_mailer, consumer=CONSUMER)
     bus.subscribe(ErasedByAnalytics, erasing.on_erased_by_analytics, consumer=CONSUMER)
+    bus.subscribe(SuppressionsChanged, following_suppressions.on_suppressions_changed, consumer=CONSUMER)

@@ -37,7 +37,7 @@ async def start(settings: Settings, wanted: frozenset[str]) -> AsyncGenerator[Se
             http_role(build_app(container, business_routes="api" in wanted), host=settings.host, port=settings.port)
         ]
         if "consumer" in wanted:
-            subscribe(container.bus, container.following_sends, container.erasing)
+            subscribe(container.bus, container.following_sends, container.following_suppressions, container.erasing)
             roles.append(Role("consumer", container.bus.run))
         if "worker" in wanted:
             roles.append(Role("worker", lambda stop: run_import_jobs(container, stop)))
@@ -58,6 +58,11 @@ async def schedule(container: Container, stop: asyncio.Event) -> None:
         loops.create_task(
             run_every(
                 _START_SECONDS, container.starting_campaigns.start_due_campaigns, stop=stop, name="start_campaigns"
+            )
+        )
+        loops.create_task(
+            run_every(
+                _PURGE_IMPORTS_SECONDS, container.following_suppressions.purge, stop=stop, name="purge_suppressions"
             )
         )
         retention = timedelta(days=container.settings.timeline_days)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Protocol, Self
 from uuid import UUID
@@ -14,7 +14,7 @@ from posthorn_mailer.app.ports_sends import Erasures, SendingUnitOfWork
 from posthorn_mailer.domain.messages import Message, MessageClosing, NewMessage, OpenedMessage
 from posthorn_mailer.domain.relays import Relay
 from posthorn_mailer.domain.replies import Attempt
-from posthorn_mailer.domain.suppressions import Suppression, SuppressionReason
+from posthorn_mailer.domain.suppressions import Suppression, SuppressionReason, SuppressionState
 
 
 class RelayRecords(Protocol):
@@ -69,8 +69,24 @@ class Suppressions(Protocol):
         """
         ...
 
-    async def purge_expired(self) -> int:
-        """Drop what has expired; return how many."""
+    async def purge_expired(self, limit: int) -> int:
+        """Drop what has expired, at most `limit`; return how many."""
+        ...
+
+    async def take_changes(self, change_id: UUID, limit: int) -> tuple[UUID, int] | None:
+        """Put up to `limit` changes of one organisation that nobody was told together, under an id.
+
+        Return whose, and how many; None if there are none. Every method here that changes suppressions by address notes
+        what it changes, in its transaction.
+        """
+        ...
+
+    async def states(self, change_id: UUID) -> tuple[datetime, list[SuppressionState]]:
+        """Return what has become of the addresses of a change, and a time at which that held, or before."""
+        ...
+
+    async def purge_changes(self, retention: timedelta) -> int:
+        """Drop changes that were told longer ago; return how many."""
         ...
 
     async def get(self, organisation_id: UUID, email: str) -> Suppression:

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from itertools import count
 from uuid import UUID
 
 from posthorn_common.addresses import normalise_address
-from posthorn_common.clock import Clock
+from posthorn_common.clock import Clock, new_id
+from posthorn_common.events import event
 from posthorn_contracts.campaigns.v1 import ContactResubscribed, ContactUnsubscribed
+from posthorn_contracts.mailer.v1 import SuppressionsChanged, SuppressionsChangedData
 from posthorn_mailer.app.ports_records import NewRecords, SuppressionFilter
-from posthorn_mailer.domain.suppressions import Suppression, SuppressionReason
+from posthorn_mailer.domain.suppressions import Suppression, SuppressionReason, SuppressionState
 
 _EXPORT_ROWS = 1000
+_ADDRESSES_PER_EVENT = 1000
+_PURGED_AT_ONCE = 10_000
+# So long a service may be away, or an event wait among the dead letters.
+_KEEP_CHANGES = timedelta(days=30)
 
 
 def normalise_suppressed(text: str) -> str:
@@ -56,9 +63,31 @@ class Suppressing:
             )
 
     async def purge_expired(self) -> None:
-        """Drop suppressions that have expired."""
+        """Drop suppressions that have expired, and changes that were told long ago."""
+        dropped = _PURGED_AT_ONCE
+        while dropped == _PURGED_AT_ONCE:
+            async with self._new_unit_of_work() as uow:
+                dropped = await uow.suppressions.purge_expired(_PURGED_AT_ONCE)
         async with self._new_unit_of_work() as uow:
-            await uow.suppressions.purge_expired()
+            await uow.suppressions.purge_changes(_KEEP_CHANGES)
+
+    async def tell_changes(self) -> int:
+        """Tell the other services which suppressions have changed, many with one event; return how many events."""
+        for events in count():
+            async with self._new_unit_of_work() as uow:
+                change_id = new_id()
+                taken = await uow.suppressions.take_changes(change_id, _ADDRESSES_PER_EVENT)
+                if taken is None:
+                    return events
+                organisation_id, number = taken
+                data = SuppressionsChangedData(change_id=change_id, count=number)
+                await uow.publish(event(SuppressionsChanged, organisation_id, organisation_id, data, self._clock))
+        raise AssertionError("counting does not end")
+
+    async def states(self, change_id: UUID) -> tuple[datetime, list[SuppressionState]]:
+        """Return how the addresses of a change are by now, and a time at which that held, or before."""
+        async with self._new_unit_of_work() as uow:
+            return await uow.suppressions.states(change_id)
 
     async def get(self, organisation_id: UUID, email: str) -> Suppression:
         """Return the suppression of an address. Raises SuppressionNotFound."""

@@ -39,3 +39,13 @@ class Suppression:
     created_at: datetime
     expires_at: datetime | None = None
     """When the address may be mailed again; None: never by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class SuppressionState:
+    """How an address or domain is at present; without a reason it is not suppressed."""
+
+    email: str
+    reason: SuppressionReason | None
+    since: datetime | None
+    expires_at: datetime | None

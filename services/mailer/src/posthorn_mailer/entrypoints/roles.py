@@ -21,6 +21,7 @@ ROLES = ("api", "consumer", "worker", "relay", "scheduler")
 
 _PURGE_SECONDS = 3600.0
 _LEARN_SECONDS = 1.0
+_TELL_SECONDS = 1.0
 
 
 @contextlib.asynccontextmanager
@@ -74,6 +75,11 @@ async def _schedule(container: Container, stop: asyncio.Event) -> None:
             if lock is not None:
                 await container.reconciling.reconcile()
 
+    async def tell_suppressions() -> None:
+        async with with_advisory_lock(container.engine, "tell_suppressions") as lock:
+            if lock is not None:
+                await container.suppressing.tell_changes()
+
     async def retain() -> None:
         async with with_advisory_lock(container.engine, "retain_deliveries") as lock:
             if lock is not None:
@@ -82,6 +88,7 @@ async def _schedule(container: Container, stop: asyncio.Event) -> None:
     await asyncio.gather(
         run_every(container.settings.reconcile_seconds, reconcile, stop=stop, name="reconcile_sends"),
         run_every(container.settings.retain_seconds, retain, stop=stop, name="retain_deliveries"),
+        run_every(_TELL_SECONDS, tell_suppressions, stop=stop, name="tell_suppressions"),
         run_every(_PURGE_SECONDS, container.suppressing.purge_expired, stop=stop, name="purge_suppressions"),
         run_inbox_purge(container.engine, stop),
         run_message_reconciler(container, stop),

@@ -13,6 +13,7 @@ from posthorn_campaigns.adapters.db.contacts import contact_of
 from posthorn_campaigns.adapters.db.rule_indexes import narrowing_of, searched
 from posthorn_campaigns.adapters.db.rules import Condition, condition
 from posthorn_campaigns.adapters.db.searching import time_of, too_slow
+from posthorn_campaigns.adapters.db.suppressions import is_suppressed, not_suppressed
 from posthorn_campaigns.adapters.db.tables import contacts, subscriptions
 from posthorn_campaigns.domain.audience import Contact, ContactStatus
 from posthorn_campaigns.domain.rules import AnyOf, Not, Rule, SubscriptionStatus
@@ -47,7 +48,7 @@ class SqlAudiences:
 
 def count_query(organisation_id: UUID, wanted: Condition) -> sa.Select[Any]:
     """Return the query that counts contacts, and active ones."""
-    active = sa.func.count().filter(contacts.c.status == ContactStatus.ACTIVE)
+    active = sa.func.count().filter(contacts.c.status == ContactStatus.ACTIVE, sa.not_(is_suppressed(organisation_id)))
     columns: tuple[sa.ColumnElement[Any], ...] = (sa.func.count().label("found"), active.label("active"))
     return sa.select(*columns).where(contacts.c.organisation_id == organisation_id, wanted)
 
@@ -62,6 +63,7 @@ def audience_query(audience: Audience, after: UUID | None, limit: int) -> sa.Sel
         contacts.c.id > after,
         contacts.c.organisation_id == audience.organisation_id,
         contacts.c.status == ContactStatus.ACTIVE,
+        not_suppressed(audience.organisation_id),
         *_conditions(audience),
     )
     if not audience.list_ids:

@@ -16,6 +16,7 @@ from posthorn_campaigns.adapters.db.rule_indexes import narrowing_of, searched
 from posthorn_campaigns.adapters.db.rules import beginning
 from posthorn_campaigns.adapters.db.searching import time_of, too_slow
 from posthorn_campaigns.adapters.db.subscriptions import note_changes
+from posthorn_campaigns.adapters.db.suppressions import is_suppressed, not_suppressed
 from posthorn_campaigns.adapters.db.tables import contacts, subscriptions
 from posthorn_campaigns.domain.audience import REPLACES, Contact, ContactStatus
 from posthorn_campaigns.domain.errors import ContactExists, ContactNotFound
@@ -159,6 +160,7 @@ class SqlContacts:
         *,
         list_id: UUID | None,
         status: ContactStatus | None,
+        suppressed: bool | None = None,
         search: str | None,
         rule: Rule | None = None,
         after: UUID | None,
@@ -175,6 +177,8 @@ class SqlContacts:
             query = query.where(contacts.c.id.in_(sa.select(subscriptions.c.contact_id).where(*_on_list(list_id))))
         if status is not None:
             query = query.where(contacts.c.status == status)
+        if suppressed is not None:
+            query = query.where((is_suppressed if suppressed else not_suppressed)(organisation_id))
         if search is not None:
             query = query.where(_begins_with(search))
         if rule is not None:

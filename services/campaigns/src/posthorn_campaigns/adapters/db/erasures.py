@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from posthorn_campaigns.adapters.db.tables import contacts, erasures
+from posthorn_campaigns.adapters.db.tables import contacts, erasures, suppressed_addresses
 from posthorn_campaigns.domain.erasures import Erasure, ErasureConfirmation, ErasureState, HoldingService
 from posthorn_campaigns.domain.errors import ContactNotFound, ErasureNotFound
 
@@ -66,6 +66,10 @@ class SqlErasures:
         about = (await self._connection.execute(_COUNT, {"contact": contact_id})).mappings().one()
         # What is about it goes with it.
         await self._connection.execute(sa.delete(contacts).where(mine))
+        known = suppressed_addresses.c
+        await self._connection.execute(
+            sa.delete(suppressed_addresses).where(known.organisation_id == organisation_id, known.email == email)
+        )
         values = {"organisation": organisation_id, "email": email.encode(), "longest": _LONGEST_ADDRESS_BYTES}
         exports = (await self._connection.execute(_DROP_EXPORTS, values)).rowcount
         return email, {"contacts": 1, **about, "exports": exports}

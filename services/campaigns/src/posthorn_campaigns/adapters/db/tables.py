@@ -45,6 +45,21 @@ contacts = sa.Table(
     ),
 )
 
+# The mailer's suppression list, as it was told last: an address, or `@` and a domain. A row without a reason is of one
+# that is not suppressed any more, kept for a while, so that older news of it are known to be old.
+suppressed_addresses = sa.Table(
+    "suppressed_addresses",
+    metadata,
+    sa.Column("organisation_id", sa.Uuid, primary_key=True),
+    # Of the same collation as those of contacts, so that the index serves.
+    sa.Column("email", sa.Text(collation="C"), primary_key=True),
+    sa.Column("reason", sa.Text),
+    sa.Column("since", _time),
+    sa.Column("expires_at", _time),
+    sa.Column("told_at", _time, nullable=False),
+    sa.Index(None, "told_at", postgresql_where=sa.text("reason IS NULL")),
+)
+
 contact_attributes = sa.Table(
     "contact_attributes",
     metadata,

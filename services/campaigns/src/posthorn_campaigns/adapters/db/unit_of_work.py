@@ -17,6 +17,7 @@ from posthorn_campaigns.adapters.db.imports import SqlImports
 from posthorn_campaigns.adapters.db.lists import SqlLists
 from posthorn_campaigns.adapters.db.segments import SqlSegments
 from posthorn_campaigns.adapters.db.subscriptions import SqlSubscriptions
+from posthorn_campaigns.adapters.db.suppressions import SqlSuppressions
 from posthorn_campaigns.adapters.db.templates import SqlTemplates
 from posthorn_common.inbox import first_time
 from posthorn_common.unit_of_work import SqlTransaction
@@ -33,6 +34,7 @@ class SqlUnitOfWork(SqlTransaction):
     audiences: SqlAudiences
     engagements: SqlEngagements
     subscriptions: SqlSubscriptions
+    suppressions: SqlSuppressions
     activities: SqlActivities
     lists: SqlLists
     imports: SqlImports
@@ -50,6 +52,7 @@ class SqlUnitOfWork(SqlTransaction):
         self.audiences = SqlAudiences(connection)
         self.engagements = SqlEngagements(connection)
         self.subscriptions = SqlSubscriptions(connection)
+        self.suppressions = SqlSuppressions(connection)
         self.activities = SqlActivities(connection)
         self.lists = SqlLists(connection)
         self.imports = SqlImports(connection)

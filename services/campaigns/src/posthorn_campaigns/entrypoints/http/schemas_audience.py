@@ -111,6 +111,17 @@ class ContactChangeRequest(RequestModel):
     )
 
 
+class SuppressionAnswer(Answer):
+    """That the mailer does not write to an address."""
+
+    reason: str = Field(
+        description="`complaint`, `hard_bounce`, `manual`, `import` or `unsubscribe`.", examples=["manual"]
+    )
+    since: AwareDatetime
+    expires_at: AwareDatetime | None = Field(description="When it may be written to again; null: never by itself.")
+    is_of_domain: bool = Field(description="Whether everybody at the domain is suppressed, not this very address.")
+
+
 class ContactAnswer(Answer):
     id: UUID
     email: str
@@ -119,7 +130,10 @@ class ContactAnswer(Answer):
     locale: str | None
     time_zone: str | None
     attributes: dict[str, Any]
-    status: ContactStatus = Field(description="Only `active` contacts are mailed.")
+    status: ContactStatus = Field(description="Only `active` contacts are mailed, unless there is a `suppression`.")
+    suppression: SuppressionAnswer | None = Field(
+        description="Why the address is not written to, by the suppression list (`/v1/suppressions`); null: it is."
+    )
     list_ids: list[UUID] = Field(description="The lists that the contact is subscribed to.")
     created_at: AwareDatetime
     updated_at: AwareDatetime
@@ -137,6 +151,7 @@ class ContactAnswer(Answer):
             time_zone=contact.time_zone,
             attributes=contact.attributes,
             status=contact.status,
+            suppression=None if found.suppression is None else SuppressionAnswer.model_validate(found.suppression),
             list_ids=list(found.list_ids),
             created_at=contact.created_at,
             updated_at=contact.updated_at,
@@ -148,7 +163,8 @@ class ActivityAnswer(Answer):
     at: AwareDatetime
     kind: str = Field(
         description="`sent`, `bounced`, `failed`, `suppressed`, `complained`, `opened`, `clicked`, "
-        "`unsubscribed_from_all`, `resubscribed`; about a list `unconfirmed`, `subscribed`, `unsubscribed`.",
+        "`unsubscribed_from_all`, `resubscribed`, `address_suppressed`, `suppression_lifted`; about a list "
+        "`unconfirmed`, `subscribed`, `unsubscribed`.",
         examples=["opened"],
     )
     campaign_id: UUID | None

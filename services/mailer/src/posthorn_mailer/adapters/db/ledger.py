@@ -110,6 +110,7 @@ ON CONFLICT (organisation_id, email) DO UPDATE SET
     contact_id = coalesce(EXCLUDED.contact_id, suppressions.contact_id)
     WHERE suppressions.expires_at IS NOT NULL
 """
+_NOTE_CHANGE = "INSERT INTO suppression_changes (organisation_id, email) VALUES ($1, $2)"
 
 
 class SqlLedger:
@@ -178,6 +179,7 @@ async def _suppress(driver: asyncpg.Connection, suppression: NewSuppression) -> 
     done = await driver.execute(_SUPPRESS, suppression.organisation_id, suppression.email, suppression.contact_id)
     if done == "INSERT 0 1":
         await driver.execute(INSERT_SQL, event.id, event.type, event.model_dump_json())
+        await driver.execute(_NOTE_CHANGE, suppression.organisation_id, suppression.email)
 
 
 def _columns(entry: Entry) -> list[list[Any]]:

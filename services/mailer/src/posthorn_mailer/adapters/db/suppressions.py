@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -13,12 +13,46 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from posthorn_mailer.adapters.db.tables import erased_suppressions, suppressed_contacts, suppressions
+from posthorn_mailer.adapters.db.tables import (
+    erased_suppressions,
+    suppressed_contacts,
+    suppression_changes,
+    suppressions,
+)
 from posthorn_mailer.app.ports_records import SuppressionFilter
 from posthorn_mailer.domain.errors import SuppressionNotFound
-from posthorn_mailer.domain.suppressions import HARD, Suppression, SuppressionReason
+from posthorn_mailer.domain.suppressions import HARD, Suppression, SuppressionReason, SuppressionState
 
+_NOTE_CHANGES = sa.text(
+    "INSERT INTO suppression_changes (organisation_id, email) SELECT :organisation, unnest(:emails)"
+).bindparams(sa.bindparam("organisation", type_=sa.Uuid), sa.bindparam("emails", type_=sa.ARRAY(sa.Text)))
 _STRENGTH = list(SuppressionReason)
+_PURGE_EXPIRED = sa.text("""
+    WITH gone AS (
+        DELETE FROM suppressions WHERE (organisation_id, email) IN (
+            SELECT organisation_id, email FROM suppressions WHERE expires_at <= now()
+            ORDER BY organisation_id, email LIMIT :limit FOR UPDATE SKIP LOCKED
+        ) RETURNING organisation_id, email
+    )
+    INSERT INTO suppression_changes (organisation_id, email) SELECT organisation_id, email FROM gone
+""")
+_TAKE_CHANGES = sa.text("""
+    WITH untold AS MATERIALIZED (
+        SELECT id FROM suppression_changes WHERE change_id IS NULL AND organisation_id = (
+            SELECT organisation_id FROM suppression_changes WHERE change_id IS NULL ORDER BY organisation_id LIMIT 1
+        )
+        ORDER BY id LIMIT :limit FOR UPDATE SKIP LOCKED
+    )
+    UPDATE suppression_changes told SET change_id = :change FROM untold WHERE told.id = untold.id
+    RETURNING told.organisation_id
+""").bindparams(sa.bindparam("change", type_=sa.Uuid))
+_STATES = sa.text("""
+    SELECT changed.email, s.reason, s.created_at, s.expires_at
+    FROM (SELECT DISTINCT organisation_id, email FROM suppression_changes WHERE change_id = :change) changed
+    LEFT JOIN suppressions s ON s.organisation_id = changed.organisation_id AND s.email = changed.email
+        AND (s.expires_at IS NULL OR s.expires_at > now())
+    ORDER BY changed.email
+""").bindparams(sa.bindparam("change", type_=sa.Uuid))
 
 
 class SqlSuppressions:
@@ -64,12 +98,36 @@ class SqlSuppressions:
             },
             where=sa.or_(is_stronger, ends > ended),
         ).returning(suppressions.c.email, sa.literal_column("xmax = 0").label("is_new"))
-        return frozenset(row.email for row in await self._connection.execute(change, values) if row.is_new)
+        rows = (await self._connection.execute(change, values)).all()
+        await note_changes(self._connection, new[0].organisation_id, [row.email for row in rows])
+        return frozenset(row.email for row in rows if row.is_new)
 
-    async def purge_expired(self) -> int:
-        """Drop what has expired; return how many."""
-        gone = sa.delete(suppressions).where(suppressions.c.expires_at <= sa.func.now())
-        return (await self._connection.execute(gone)).rowcount
+    async def purge_expired(self, limit: int) -> int:
+        """Drop what has expired, at most `limit`; return how many."""
+        return (await self._connection.execute(_PURGE_EXPIRED, {"limit": limit})).rowcount
+
+    async def take_changes(self, change_id: UUID, limit: int) -> tuple[UUID, int] | None:
+        """Put changes of one organisation that nobody was told together; return whose, and how many."""
+        rows = (await self._connection.execute(_TAKE_CHANGES, {"change": change_id, "limit": limit})).scalars().all()
+        return (rows[0], len(rows)) if rows else None
+
+    async def states(self, change_id: UUID) -> tuple[datetime, list[SuppressionState]]:
+        """Return what has become of the addresses of a change, and a time at which that held, or before."""
+        read_at: datetime = (await self._connection.execute(sa.select(sa.func.now()))).scalar_one()
+        rows = await self._connection.execute(_STATES, {"change": change_id})
+        return read_at, [
+            SuppressionState(
+                row.email, None if row.reason is None else SuppressionReason(row.reason), row.created_at, row.expires_at
+            )
+            for row in rows
+        ]
+
+    async def purge_changes(self, retention: timedelta) -> int:
+        """Drop changes that were told longer ago; return how many."""
+        old = sa.and_(
+            suppression_changes.c.change_id.is_not(None), suppression_changes.c.at < sa.func.now() - retention
+        )
+        return (await self._connection.execute(sa.delete(suppression_changes).where(old))).rowcount
 
     async def _drop_expired(self, organisation_id: UUID, emails: Sequence[str]) -> None:
         await self._connection.execute(
@@ -102,6 +160,7 @@ class SqlSuppressions:
         removed = [(await self._connection.execute(statement)).rowcount for statement in (change, erased)]
         if not any(removed):
             raise SuppressionNotFound
+        await note_changes(self._connection, organisation_id, [email])
 
     async def page(
         self, organisation_id: UUID, wanted: SuppressionFilter, after: str | None, limit: int
@@ -131,20 +190,28 @@ class SqlSuppressions:
 
     async def readmit_contact(self, organisation_id: UUID, contact_id: UUID, until: datetime) -> None:
         """Drop what says that the contact has left, if it is not younger than `until`."""
-        for table in (suppressed_contacts, suppressions):
-            await self._connection.execute(
-                sa.delete(table).where(
-                    table.c.organisation_id == organisation_id,
-                    table.c.contact_id == contact_id,
-                    table.c.reason == SuppressionReason.UNSUBSCRIBE,
-                    table.c.created_at <= until,
-                )
+        gone = [
+            sa.delete(table).where(
+                table.c.organisation_id == organisation_id,
+                table.c.contact_id == contact_id,
+                table.c.reason == SuppressionReason.UNSUBSCRIBE,
+                table.c.created_at <= until,
             )
+            for table in (suppressed_contacts, suppressions)
+        ]
+        await self._connection.execute(gone[0])
+        emails = await self._connection.scalars(gone[1].returning(suppressions.c.email))
+        await note_changes(self._connection, organisation_id, emails.all())
 
     async def forget(self, organisation_id: UUID, emails: Collection[str], at: datetime) -> int:
         """Drop addresses for good and keep a keyed hash of each, with the reason; return how many were suppressed."""
         if not emails:
             return 0
+        await self._connection.execute(
+            sa.delete(suppression_changes).where(
+                suppression_changes.c.organisation_id == organisation_id, suppression_changes.c.email.in_(emails)
+            )
+        )
         gone = sa.delete(suppressions).where(
             suppressions.c.organisation_id == organisation_id, suppressions.c.email.in_(emails)
         )
@@ -191,6 +258,13 @@ class SqlSuppressions:
 
     def _hash(self, organisation_id: UUID, email: str) -> bytes:
         return hmac.digest(self._hash_key, organisation_id.bytes + email.encode(), hashlib.sha256)
+
+
+async def note_changes(connection: AsyncConnection, organisation_id: UUID, emails: Sequence[str]) -> None:
+    """Note addresses or domains whose suppression has changed, for the other services to be told."""
+    if emails:
+        values = {"organisation": organisation_id, "emails": list(emails)}
+        await connection.execute(_NOTE_CHANGES, values)
 
 
 def _is_alive() -> sa.ColumnElement[bool]:

@@ -216,6 +216,23 @@ suppressions = sa.Table(
     sa.Index(None, "expires_at", postgresql_where=sa.text("expires_at IS NOT NULL")),
 )
 
+# Addresses and domains whose suppression has changed, to be told to the other services, and then to be asked for, for a
+# while. What has become of each is not noted: whoever asks is told how things are by then.
+suppression_changes = sa.Table(
+    "suppression_changes",
+    metadata,
+    sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+    sa.Column("organisation_id", sa.Uuid, nullable=False),
+    sa.Column("email", sa.Text, nullable=False),
+    # Of the event that has told it.
+    sa.Column("change_id", sa.Uuid),
+    sa.Column("at", _time, nullable=False, server_default=sa.func.now()),
+    sa.Index("ix_suppression_changes_untold", "organisation_id", "id", postgresql_where=sa.text("change_id IS NULL")),
+    sa.Index(None, "change_id", postgresql_where=sa.text("change_id IS NOT NULL")),
+    sa.Index(None, "organisation_id", "email"),
+    sa.Index(None, "at", postgresql_using="brin"),
+)
+
 # Contacts who left everything, or were erased; events name contacts, never addresses.
 suppressed_contacts = sa.Table(
     "suppressed_contacts",

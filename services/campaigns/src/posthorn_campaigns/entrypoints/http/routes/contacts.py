@@ -31,13 +31,16 @@ def _filter(
     list_id: Annotated[UUID | None, Query(description="Only contacts that are subscribed to this list.")] = None,
     segment_id: Annotated[UUID | None, Query(description="Only contacts that belong to this segment now.")] = None,
     status: ContactStatus | None = None,
+    suppressed: Annotated[
+        bool | None, Query(description="Only contacts whose address is, or is not, on the suppression list.")
+    ] = None,
     search: Annotated[
         Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(one_line)]
         | None,
         Query(description="The beginning of an address, of a full name or of a last name."),
     ] = None,
 ) -> ContactFilter:
-    return ContactFilter(list_id=list_id, segment_id=segment_id, status=status, search=search)
+    return ContactFilter(list_id=list_id, segment_id=segment_id, status=status, suppressed=suppressed, search=search)
 
 
 @router.get("/v1/contacts", operation_id="list_contacts", responses=responses(400, 401, 403, 404, 409, 422))

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 from fastapi import APIRouter, Depends
 
 from posthorn_common.http.identity import internal_caller
-from posthorn_contracts.mailer.internal_v1 import MessageAccepted, TransactionalMessage
+from posthorn_contracts.mailer.internal_v1 import (
+    MessageAccepted,
+    SuppressionState,
+    SuppressionStates,
+    TransactionalMessage,
+)
 from posthorn_mailer.entrypoints.http.deps import Services
 from posthorn_mailer.entrypoints.http.routes.messages import MAX_MESSAGE_BYTES
 
@@ -20,3 +27,21 @@ async def accept_message(body: TransactionalMessage, services: Services) -> Mess
     """
     message = await services.accepting_messages.accept(body)
     return MessageAccepted(message_id=message.id, status=message.status)
+
+
+@router.get("/suppression-changes/{change_id}")
+async def show_changed_suppressions(change_id: UUID, services: Services) -> SuppressionStates:
+    """Tell how the addresses and domains of a change are by now; none of a change that is not known any more."""
+    read_at, states = await services.suppressing.states(change_id)
+    return SuppressionStates(
+        read_at=read_at,
+        states=tuple(
+            SuppressionState(
+                email=state.email,
+                reason=None if state.reason is None else state.reason.value,
+                since=state.since,
+                expires_at=state.expires_at,
+            )
+            for state in states
+        ),
+    )
