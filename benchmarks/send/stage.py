@@ -58,7 +58,7 @@ class Stage:
 
     async def clear(self) -> None:
         """Forget earlier campaigns, and have PostgreSQL write what it has to write, so that rounds are alike."""
-        await self.database.execute(f"TRUNCATE {_CHANGING_TABLES}")
+        await self.database.execute(f"TRUNCATE {_CHANGING_TABLES} CASCADE")
         await self.database.execute("CHECKPOINT")
 
     async def commits(self) -> int:
