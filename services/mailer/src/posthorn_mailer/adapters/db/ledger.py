@@ -8,6 +8,7 @@ in share mode, so that no open can slip in behind a takeover.
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -99,6 +100,14 @@ SELECT (SELECT coalesce(array_agg(attempt_id), '{}') FROM closed) AS closed,
        ) o
 """
 
+# Planning the statement takes longer than carrying it out, so its plan is kept, but not for long: the one for a table
+# that was nearly empty reads all of it, and a million rows may be there a few seconds later.
+_KEEP_PLANS = """
+SET plan_cache_mode = force_generic_plan;
+SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off
+"""
+_PLANS_KEPT_SECONDS = 1.0
+
 _SUPPRESS = """
 INSERT INTO suppressions (organisation_id, email, reason, contact_id, source, created_at)
 SELECT $1::uuid, $2::text, 'hard_bounce', $3::uuid, 'delivery', now()
@@ -131,32 +140,38 @@ class SqlLedger:
 
 
 class SqlLedgerPage:
-    """See the port LedgerPage. Connects when it has something to write, and again after an error."""
+    """See the port LedgerPage. Connects when it has something to write, and again after an error.
+
+    The connection is its own: it plans as no other does, so it never goes back into the pool.
+    """
 
     def __init__(self, engine: AsyncEngine, horizon_seconds: float) -> None:
         self._engine = engine
         self._horizon_seconds = horizon_seconds
         self._connection: AsyncConnection | None = None
         self._driver: asyncpg.Connection | None = None
+        self._plans_end_at = 0.0
 
     async def write(self, entry: Entry) -> EntryResult:
         """Close and open deliveries. Raises TransientError when the database is away: repeat the same entry then."""
         try:
             return _result(await self._write(entry))
         except _AWAY as error:
-            await self.close(broken=True)
+            await self.close()
             raise TransientError(f"the database is away: {type(error).__name__}") from error
 
-    async def close(self, *, broken: bool = False) -> None:
-        """Give the connection back, or throw it away."""
+    async def close(self) -> None:
+        """Close the connection, if there is one."""
         connection, self._connection, self._driver = self._connection, None, None
         if connection is not None:
-            if broken:
-                await connection.invalidate()
+            await connection.invalidate()
             await connection.close()
 
     async def _write(self, entry: Entry) -> Any:
         driver = self._driver or await self._connect()
+        if time.monotonic() >= self._plans_end_at:
+            await driver.execute("DISCARD PLANS")
+            self._plans_end_at = time.monotonic() + _PLANS_KEPT_SECONDS
         arguments = (*_columns(entry), self._horizon_seconds)
         if not entry.suppressions:
             return await driver.fetchrow(_WRITE, *arguments)
@@ -170,6 +185,7 @@ class SqlLedgerPage:
         self._connection = connection = await self._engine.connect()
         raw: Any = await connection.get_raw_connection()
         driver: asyncpg.Connection = raw.driver_connection
+        await driver.execute(_KEEP_PLANS)
         self._driver = driver
         return driver
 
