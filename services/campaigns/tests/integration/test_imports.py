@@ -1,83 +1,29 @@
-"""CSV files through the API, and workers that take them in."""
+"""What imports make of the rows of a file, with workers that take them in."""
 
 from __future__ import annotations
 
 import asyncio
 import csv
-import gzip
 import io
 import json
-import os
-from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 from uuid import UUID
 
 import httpx
-import psutil
 import pytest
 import sqlalchemy as sa
 from prometheus_client import REGISTRY
 
 from posthorn_campaigns.bootstrap import Container
 from posthorn_campaigns.domain.imports import MAX_STORED_ERRORS
-from posthorn_campaigns.entrypoints.http.app import build_app
+
+from .import_support import Json, Upload, contacts_of, counts_of, stored_pieces
 
 pytestmark = pytest.mark.integration
-
-Json = dict[str, Any]
-Upload = Callable[..., Awaitable[Json]]
-
-
-@pytest.fixture
-async def list_id(client: httpx.AsyncClient, headers: Any) -> str:
-    answer = await client.post("/v1/lists", json={"name": "Readers"}, headers=headers)
-    return str(answer.json()["id"])
-
-
-@pytest.fixture
-def upload(client: httpx.AsyncClient, headers: Any) -> Upload:
-    """Upload a file; returns the import as it was accepted."""
-
-    async def call(content: Any, content_type: str = "text/csv", **params: str) -> Json:
-        answer = await client.post(
-            "/v1/imports", content=content, params=params, headers={**headers, "Content-Type": content_type}
-        )
-        assert answer.status_code == 202, answer.text
-        document: Json = answer.json()
-        return document
-
-    return call
-
-
-@pytest.fixture
-def finish(client: httpx.AsyncClient, container: Container, headers: Any) -> Callable[[Json], Awaitable[Json]]:
-    """Have a worker take an import in; returns the import as it ended."""
-
-    async def call(job: Json) -> Json:
-        await container.importing.work_on(UUID(job["id"]), stop=asyncio.Event())
-        document: Json = (await client.get(f"/v1/imports/{job['id']}", headers=headers)).json()
-        return document
-
-    return call
 
 
 def _created_rows() -> float:
     return REGISTRY.get_sample_value("posthorn_import_rows_total", {"outcome": "created"}) or 0
-
-
-def _counts(job: Json) -> dict[str, int]:
-    return {name: job[name] for name in ("rows_read", "created", "updated", "unchanged", "rejected")}
-
-
-async def _contacts(client: httpx.AsyncClient, headers: Any, **params: str) -> dict[str, Json]:
-    answer = await client.get("/v1/contacts", params={"limit": "500", **params}, headers=headers)
-    return {contact["email"]: contact for contact in answer.json()["items"]}
-
-
-async def _pieces(container: Container, organisation_id: UUID) -> int:
-    async with container.engine.connect() as connection:
-        query = sa.text("SELECT count(*) FROM import_pieces WHERE organisation_id = :id")
-        return int((await connection.execute(query, {"id": organisation_id})).scalar_one())
 
 
 async def test_a_file_is_imported_into_a_list(
@@ -96,13 +42,13 @@ async def test_a_file_is_imported_into_a_list(
     assert (job["encoding"], job["delimiter"], job["columns"]) == ("utf-8", ",", ["email", "first_name", "city"])
     done = await finish(job)
     assert (done["status"], done["error"], done["bytes_read"]) == ("completed", None, done["bytes_total"])
-    assert _counts(done) == {"rows_read": 2, "created": 2, "updated": 0, "unchanged": 0, "rejected": 0}
+    assert counts_of(done) == {"rows_read": 2, "created": 2, "updated": 0, "unchanged": 0, "rejected": 0}
     assert done["started_at"] is not None
     assert done["finished_at"] is not None
-    contacts = await _contacts(client, headers, list_id=list_id)
+    contacts = await contacts_of(client, headers, list_id=list_id)
     assert contacts["ada@example.com"]["attributes"] == {"city": "Rome"}
     assert contacts["grace@example.com"]["attributes"] == {}
-    assert await _pieces(container, organisation_id) == 0, "the file is dropped"
+    assert await stored_pieces(container, organisation_id) == 0, "the file is dropped"
     assert _created_rows() == before + 2
 
 
@@ -111,13 +57,13 @@ async def test_an_import_again_changes_what_is_new_and_never_lifts_an_unsubscrib
 ) -> None:
     first = b"email,first_name,city\na@example.com,Ann,Rome\nb@example.com,Bob,Oslo\nc@example.com,Cleo,Bonn\n"
     await finish(await upload(first, list_id=list_id))
-    contacts = await _contacts(client, headers)
+    contacts = await contacts_of(client, headers)
     await client.post(f"/v1/contacts/{contacts['a@example.com']['id']}/actions/unsubscribe", headers=headers)
     await client.delete(f"/v1/lists/{list_id}/contacts/{contacts['b@example.com']['id']}", headers=headers)
     second = b"email,first_name,plan\na@example.com,Anna,\nb@example.com,,pro\nc@example.com,Cleo,\nd@example.com,,\n"
     done = await finish(await upload(second, list_id=list_id))
-    assert _counts(done) == {"rows_read": 4, "created": 1, "updated": 2, "unchanged": 1, "rejected": 0}
-    now = await _contacts(client, headers)
+    assert counts_of(done) == {"rows_read": 4, "created": 1, "updated": 2, "unchanged": 1, "rejected": 0}
+    now = await contacts_of(client, headers)
     assert (now["a@example.com"]["first_name"], now["a@example.com"]["status"]) == ("Anna", "unsubscribed")
     assert now["b@example.com"]["attributes"] == {"city": "Oslo", "plan": "pro"}
     assert (now["b@example.com"]["first_name"], now["b@example.com"]["list_ids"]) == ("Bob", [])
@@ -131,8 +77,8 @@ async def test_create_only_leaves_contacts_as_they_are_but_puts_them_on_the_list
     await finish(await upload(b"email,first_name\na@example.com,Ann\n"))
     again = b"email,first_name\na@example.com,Other\nb@example.com,Bob\nb@example.com,Rob\n"
     done = await finish(await upload(again, list_id=list_id, mode="create_only"))
-    assert _counts(done) == {"rows_read": 3, "created": 1, "updated": 0, "unchanged": 2, "rejected": 0}
-    contacts = await _contacts(client, headers, list_id=list_id)
+    assert counts_of(done) == {"rows_read": 3, "created": 1, "updated": 0, "unchanged": 2, "rejected": 0}
+    contacts = await contacts_of(client, headers, list_id=list_id)
     assert {email: contact["first_name"] for email, contact in contacts.items()} == {
         "a@example.com": "Ann",
         "b@example.com": "Bob",
@@ -156,7 +102,7 @@ async def test_broken_lines_are_reported_and_the_rest_is_imported(
     ]
     done = await finish(await upload(b"\n".join(lines)))
     assert done["status"] == "completed"
-    assert sorted(await _contacts(client, headers)) == ["a@example.com", "h@example.com"]
+    assert sorted(await contacts_of(client, headers)) == ["a@example.com", "h@example.com"]
     path = f"/v1/imports/{done['id']}/errors"
     page = (await client.get(path, params={"limit": "4"}, headers=headers)).json()
     rest = (await client.get(path, params={"cursor": page["next_cursor"]}, headers=headers)).json()
@@ -170,7 +116,7 @@ async def test_broken_lines_are_reported_and_the_rest_is_imported(
         (6, "city", "control_characters"),
         (7, "first_name", "control_characters"),
     ]
-    assert _counts(done) == {"rows_read": 8, "created": 2, "updated": 0, "unchanged": 0, "rejected": 6}
+    assert counts_of(done) == {"rows_read": 8, "created": 2, "updated": 0, "unchanged": 0, "rejected": 6}
     assert (await client.get(f"{path}?cursor=WyJ4Il0", headers=headers)).status_code == 400
     report = await client.get(f"{path}.csv", headers=headers)
     assert report.headers["content-type"] == "text/csv; charset=utf-8"
@@ -201,12 +147,12 @@ async def test_imports_give_no_contact_more_attributes_than_the_api_allows(
     assert (await finish(await upload(full.encode())))["created"] == 2
     more = f"email,first_name,{_columns(190, 11)}\nada@example.com,Ada{',y' * 11}\nben@example.com,Ben{',y' * 11}\n"
     done = await finish(await upload(more.encode(), list_id=list_id))
-    assert _counts(done) == {"rows_read": 2, "created": 0, "updated": 1, "unchanged": 0, "rejected": 1}
+    assert counts_of(done) == {"rows_read": 2, "created": 0, "updated": 1, "unchanged": 0, "rejected": 1}
     errors = (await client.get(f"/v1/imports/{done['id']}/errors", headers=headers)).json()["items"]
     assert [(error["row"], error["code"]) for error in errors] == [(1, "too_many_attributes")]
-    stored = await _contacts(client, headers)
+    stored = await contacts_of(client, headers)
     assert (stored["ada@example.com"]["first_name"], len(stored["ada@example.com"]["attributes"])) == ("", 190)
-    assert list(await _contacts(client, headers, list_id=list_id)) == ["ben@example.com"]
+    assert list(await contacts_of(client, headers, list_id=list_id)) == ["ben@example.com"]
     # Within the limit all is well, also for a contact who has nearly all.
     last = f"email,{_columns(190, 10)}\nada@example.com{',z' * 10}\n"
     assert (await finish(await upload(last.encode())))["updated"] == 1
@@ -222,13 +168,13 @@ async def test_imports_give_no_contact_larger_attributes_than_the_api_allows(
     assert (await finish(await upload(file(0))))["created"] == 1
     done = await finish(await upload(file(4)))
     assert (done["updated"], done["rejected"]) == (0, 1)
-    assert len((await _contacts(client, headers))["ada@example.com"]["attributes"]) == 4
+    assert len((await contacts_of(client, headers))["ada@example.com"]["attributes"]) == 4
     # Two rows of one file, of an address that is new.
     wide = f"email,{_columns(0, 8)}\n"
     rows = [f"ben@example.com{',' * 4 * n}{(',' + 'y' * 9_000) * 4}{',' * 4 * (1 - n)}\n" for n in (0, 1)]
     done = await finish(await upload((wide + "".join(rows)).encode()))
-    assert _counts(done) == {"rows_read": 2, "created": 0, "updated": 0, "unchanged": 1, "rejected": 1}
-    assert list(await _contacts(client, headers)) == ["ada@example.com"]
+    assert counts_of(done) == {"rows_read": 2, "created": 0, "updated": 0, "unchanged": 1, "rejected": 1}
+    assert list(await contacts_of(client, headers)) == ["ada@example.com"]
 
 
 async def test_imports_that_ended_long_ago_are_forgotten_with_their_rejected_rows(
@@ -252,126 +198,6 @@ async def test_imports_that_ended_long_ago_are_forgotten_with_their_rejected_row
     items = (await client.get("/v1/imports", headers=headers)).json()["items"]
     assert [item["id"] for item in items] == [waiting["id"], recent["id"]]
     assert await rejected() == 1
-
-
-@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "latin-1", "cp1252"])
-@pytest.mark.parametrize("delimiter", [";", "\t"])
-async def test_encodings_and_delimiters_are_detected(
-    client: httpx.AsyncClient, headers: Any, upload: Upload, finish: Any, encoding: str, delimiter: str
-) -> None:
-    text = "email;city\nada@example.com;Besançon à l\u2019Île\n".replace(";", delimiter)
-    text = text if encoding != "latin-1" else text.replace("\u2019", "'")
-    done = await finish(await upload(text.encode(encoding)))
-    assert (done["status"], done["created"], done["delimiter"]) == ("completed", 1, delimiter)
-    city = (await _contacts(client, headers))["ada@example.com"]["attributes"]["city"]
-    assert city.replace("'", "\u2019") == "Besançon à l\u2019Île"
-
-
-async def test_delimiter_and_encoding_may_be_named(
-    client: httpx.AsyncClient, headers: Any, upload: Upload, finish: Any
-) -> None:
-    content = "email\tcity\nada@example.com\tŁódź, Łask, |\n".encode("cp1250")
-    done = await finish(await upload(content, "text/csv; charset=windows-1250", delimiter="tab"))
-    assert (done["status"], done["created"]) == ("completed", 1)
-    assert (await _contacts(client, headers))["ada@example.com"]["attributes"] == {"city": "Łódź, Łask, |"}
-
-
-@pytest.mark.parametrize(
-    ("content", "code"),
-    [
-        (b"", "unreadable_file"),
-        (b"PK\x03\x04\x14\0\x06\0\n\0", "unreadable_file"),
-        (b"name,address\nAda,ada@example.com\n", "missing_email_column"),
-        (b"email,a!b\nada@example.com,x\n", "invalid_column"),
-        (b"email,city,City\nada@example.com,x,y\n", "duplicate_column"),
-        (b"email" + b",c" * 201 + b"\n", "too_many_columns"),
-    ],
-)
-async def test_a_wrong_header_is_told_at_once_and_nothing_is_kept(
-    client: httpx.AsyncClient,
-    container: Container,
-    headers: Any,
-    organisation_id: UUID,
-    content: bytes,
-    code: str,
-) -> None:
-    answer = await client.post("/v1/imports", content=content, headers={**headers, "Content-Type": "text/csv"})
-    assert (answer.status_code, answer.json()["code"]) == (422, code)
-    assert (await client.get("/v1/imports", headers=headers)).json()["items"] == []
-    assert await _pieces(container, organisation_id) == 0
-
-
-async def test_what_is_no_csv_is_refused(client: httpx.AsyncClient, headers: Any) -> None:
-    for content_type in ("application/json", "multipart/form-data; boundary=x", "text/html", ""):
-        answer = await client.post("/v1/imports", content=b"email\n", headers={**headers, "Content-Type": content_type})
-        assert (answer.status_code, answer.json()["code"]) == (415, "unsupported_media_type"), content_type
-
-
-async def _rows(count: int) -> AsyncIterator[bytes]:
-    yield b"email,first_name,last_name,city\n"
-    for begin in range(0, count, 1000):
-        yield b"".join(b"user%d@example.com,Ann,Lee,Lisbon\n" % number for number in range(begin, begin + 1000))
-
-
-async def test_a_file_that_is_too_large_is_refused_and_nothing_is_kept(
-    client: httpx.AsyncClient, container: Container, headers: Any, organisation_id: UUID
-) -> None:
-    for content in (_rows(400_000), b"email\n" + b"x" * container.settings.import_max_bytes):
-        answer = await client.post("/v1/imports", content=content, headers={**headers, "Content-Type": "text/csv"})
-        assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
-    assert await _pieces(container, organisation_id) == 0
-    assert (await client.get("/v1/imports", headers=headers)).json()["items"] == []
-
-
-async def test_an_upload_that_breaks_off_leaves_nothing(
-    client: httpx.AsyncClient, container: Container, headers: Any, organisation_id: UUID
-) -> None:
-    blocks = [block async for block in _rows(50_000)]
-    stored = 0
-
-    async def receive() -> dict[str, Any]:
-        nonlocal stored
-        if blocks:
-            return {"type": "http.request", "body": blocks.pop(0), "more_body": True}
-        stored = await _pieces(container, organisation_id)
-        return {"type": "http.disconnect"}
-
-    async def send(message: Any) -> None:
-        """Nobody is there any more."""
-
-    request = client.build_request("POST", "/v1/imports", headers={**headers, "Content-Type": "text/csv"})
-    scope = {
-        "type": "http",
-        "method": "POST",
-        "path": "/v1/imports",
-        "query_string": b"",
-        "headers": [(name.lower(), value) for name, value in request.headers.raw if name.lower() != b"content-length"],
-    }
-    await build_app(container)(scope, receive, send)
-    assert stored > 0, "pieces are stored while the file comes in"
-    assert await _pieces(container, organisation_id) == 0
-    assert (await client.get("/v1/imports", headers=headers)).json()["items"] == []
-
-
-async def test_an_upload_whose_process_died_is_dropped_and_cannot_go_on(
-    client: httpx.AsyncClient, container: Container, headers: Any, organisation_id: UUID
-) -> None:
-    async def slow() -> AsyncIterator[bytes]:
-        async for block in _rows(20_000):
-            yield block
-        await container.receiving_imports.discard_abandoned_uploads()
-        assert await _pieces(container, organisation_id) > 0, "an upload that is alive is left alone"
-        async with container.engine.begin() as connection:
-            await connection.execute(
-                sa.text("UPDATE imports SET lease_until = now() - interval '1 s' WHERE organisation_id = :id"),
-                {"id": organisation_id},
-            )
-        await container.receiving_imports.discard_abandoned_uploads()
-        yield b"late@example.com,,,\n"
-
-    answer = await client.post("/v1/imports", content=slow(), headers={**headers, "Content-Type": "text/csv"})
-    assert (answer.status_code, answer.json()["code"]) == (404, "import_not_found")
-    assert await _pieces(container, organisation_id) == 0
 
 
 async def test_imports_are_listed_newest_first(client: httpx.AsyncClient, headers: Any, upload: Upload) -> None:
@@ -402,96 +228,18 @@ async def test_another_organisations_imports_do_not_exist(
     assert (await finish(job))["status"] == "completed"
 
 
-async def test_a_file_of_100_megabytes_is_stored_and_imported_within_little_memory(
-    client: httpx.AsyncClient, container: Container, headers: Any, finish: Any
-) -> None:
-    """2,000 contacts again and again: what is measured is the way of the file, not of a large table."""
-    block = b"".join(b"user%d@example.com,%s\n" % (number, b"x" * 1000) for number in range(2000))
-
-    async def blocks() -> AsyncIterator[bytes]:
-        yield b"email,notes\n"
-        for _ in range(50):
-            yield block
-
-    process = psutil.Process()
-    before = most = process.memory_info().rss
-
-    async def watch() -> None:
-        nonlocal most
-        while True:
-            most = max(most, process.memory_info().rss)
-            await asyncio.sleep(0.005)
-
-    receiving = container.receiving_imports
-    receiving._max_bytes = 200 * 1024 * 1024
-    watching = asyncio.create_task(watch())
-    answer = await client.post("/v1/imports", content=blocks(), headers={**headers, "Content-Type": "text/csv"})
-    assert answer.status_code == 202, answer.text
-    assert answer.json()["bytes_total"] > 100_000_000
-    done = await finish(answer.json())
-    while done["status"] == "running":
-        done = await finish(done)
-    watching.cancel()
-    assert _counts(done) == {"rows_read": 100_000, "created": 2000, "updated": 0, "unchanged": 98_000, "rejected": 0}
-    assert most - before < 64 * 1024 * 1024, "the file is never whole in memory"
-
-
-async def test_ndjson_is_imported_and_attributes_keep_their_types(
-    client: httpx.AsyncClient, headers: Any, upload: Upload, finish: Any
-) -> None:
-    lines = b'{"email": "ada@example.com", "visits": 3, "attributes": {"tags": ["a", "b"]}}\n[]\n{"email": "x"}\n'
-    job = await upload(lines, "application/x-ndjson")
-    assert (job["kind"], job["delimiter"], job["columns"]) == ("ndjson", "", [])
-    done = await finish(job)
-    assert _counts(done) == {"rows_read": 3, "created": 1, "updated": 0, "unchanged": 0, "rejected": 2}
-    # Fewer values are a change too.
-    fewer = await finish(await upload(b'{"email": "ada@example.com", "tags": ["a"]}', "application/x-ndjson"))
-    assert fewer["updated"] == 1
-    assert (await _contacts(client, headers))["ada@example.com"]["attributes"] == {"visits": 3, "tags": ["a"]}
-
-
-@pytest.mark.parametrize(
-    ("content", "content_type", "kind"),
-    [
-        (b"email,city\nada@example.com,Rome\n", "text/csv", "csv"),
-        (b"email,city\nada@example.com,Rome\n", "application/gzip", "csv"),
-        (b'\n{"email": "ada@example.com", "city": "Rome"}', "application/gzip", "ndjson"),
-    ],
-)
-async def test_files_packed_by_gzip_are_unpacked(
-    client: httpx.AsyncClient, headers: Any, upload: Upload, finish: Any, content: bytes, content_type: str, kind: str
-) -> None:
-    done = await finish(await upload(gzip.compress(content), content_type))
-    assert (done["status"], done["kind"], done["created"]) == ("completed", kind, 1)
-    assert (await _contacts(client, headers))["ada@example.com"]["attributes"] == {"city": "Rome"}
-
-
-async def test_a_gzip_bomb_or_a_broken_gzip_is_refused_and_nothing_is_kept(
-    client: httpx.AsyncClient, container: Container, headers: Any, organisation_id: UUID
-) -> None:
-    container.receiving_imports._max_unpacked_bytes = 2 * 1024 * 1024
-    bomb = gzip.compress(b"email\n" + b"a@example.com\n" * 4_000_000, compresslevel=1)
-    assert len(bomb) < container.settings.import_max_bytes
-    cut = gzip.compress(b"email\n" + os.urandom(400_000).hex().encode())[:-20_000]
-    for content, status, code in ((bomb, 413, "body_too_large"), (cut, 422, "unreadable_file")):
-        answer = await client.post("/v1/imports", content=content, headers={**headers, "Content-Type": "text/csv"})
-        assert (answer.status_code, answer.json()["code"]) == (status, code)
-    assert await _pieces(container, organisation_id) == 0
-    assert (await client.get("/v1/imports", headers=headers)).json()["items"] == []
-
-
 async def test_update_only_changes_who_is_there_and_rejects_all_others(
     client: httpx.AsyncClient, headers: Any, list_id: str, upload: Upload, finish: Any
 ) -> None:
     await finish(await upload(b"email,city\na@example.com,Rome\nb@example.com,Oslo\n"))
     content = b"email,city\nb@example.com,Oslo\nnew@example.com,Bonn\na@example.com,Paris\n"
     done = await finish(await upload(content, mode="update_only", list_id=list_id))
-    assert _counts(done) == {"rows_read": 3, "created": 0, "updated": 1, "unchanged": 1, "rejected": 1}
+    assert counts_of(done) == {"rows_read": 3, "created": 0, "updated": 1, "unchanged": 1, "rejected": 1}
     errors = (await client.get(f"/v1/imports/{done['id']}/errors", headers=headers)).json()["items"]
     assert [(error["row"], error["code"]) for error in errors] == [(2, "unknown_contact")]
-    cities = {email: item["attributes"]["city"] for email, item in (await _contacts(client, headers)).items()}
+    cities = {email: item["attributes"]["city"] for email, item in (await contacts_of(client, headers)).items()}
     assert cities == {"a@example.com": "Paris", "b@example.com": "Oslo"}
-    assert len(await _contacts(client, headers, list_id=list_id)) == 2
+    assert len(await contacts_of(client, headers, list_id=list_id)) == 2
 
 
 async def test_who_has_unsubscribed_comes_back_only_for_a_reason_and_who_has_complained_never(
@@ -499,7 +247,7 @@ async def test_who_has_unsubscribed_comes_back_only_for_a_reason_and_who_has_com
 ) -> None:
     content = b"email\na@example.com\nb@example.com\nc@example.com\nd@example.com\n"
     await finish(await upload(content, list_id=list_id))
-    contacts = await _contacts(client, headers)
+    contacts = await contacts_of(client, headers)
     ids = {email[0]: contact["id"] for email, contact in contacts.items()}
     await client.post(f"/v1/contacts/{ids['a']}/actions/unsubscribe", headers=headers)
     await client.delete(f"/v1/lists/{list_id}/contacts/{ids['b']}", headers=headers)
@@ -507,12 +255,12 @@ async def test_who_has_unsubscribed_comes_back_only_for_a_reason_and_who_has_com
         complained = sa.text("UPDATE contacts SET status = 'complained' WHERE id = :id")
         await connection.execute(complained, {"id": UUID(ids["c"])})
     await finish(await upload(content, list_id=list_id))
-    assert {email[0]: item["status"] for email, item in (await _contacts(client, headers)).items()} == {
+    assert {email[0]: item["status"] for email, item in (await contacts_of(client, headers)).items()} == {
         "a": "unsubscribed", "b": "active", "c": "complained", "d": "active",
     }  # fmt: skip
     done = await finish(await upload(content, list_id=list_id, lift_reason="They signed up again"))
     assert (done["lifted"], done["lift_reason"]) == (1, "They signed up again")
-    now = await _contacts(client, headers)
+    now = await contacts_of(client, headers)
     assert {email[0]: (item["status"], item["list_ids"]) for email, item in now.items()} == {
         "a": ("active", [list_id]),
         "b": ("active", [list_id]),
@@ -529,43 +277,6 @@ async def test_who_has_unsubscribed_comes_back_only_for_a_reason_and_who_has_com
         headers={**headers, "Content-Type": "text/csv"},
     )
     assert (answer.status_code, answer.json()["code"]) == (422, "lift_needs_changes")
-
-
-async def test_columns_are_mapped_as_the_preview_suggests(
-    client: httpx.AsyncClient, headers: Any, upload: Upload, finish: Any
-) -> None:
-    content = "E-Mail-Adresse\x1fVorname\x1fNotiz\nada@example.com\x1fAda\x1fgeheim\n".encode("utf-16")
-    path = "/v1/imports/preview"
-    answer = await client.post(
-        path, content=content, params={"delimiter": "\x1f"}, headers={**headers, "Content-Type": "text/csv"}
-    )
-    assert answer.status_code == 200, answer.text
-    preview = answer.json()
-    assert preview["columns"][1] == {"name": "Vorname", "suggested": "first_name", "samples": ["Ada"]}
-    assert preview["mapping"] == {"E-Mail-Adresse": "email", "Vorname": "first_name", "Notiz": "notiz"}
-    mapping = json.dumps(preview["mapping"] | {"Notiz": None})
-    done = await finish(await upload(content, mapping=mapping, delimiter="\x1f"))
-    assert (done["created"], done["columns"], done["mapping"]) == (1, ["email", "first_name"], json.loads(mapping))
-    contact = (await _contacts(client, headers))["ada@example.com"]
-    assert (contact["first_name"], contact["attributes"]) == ("Ada", {})
-
-
-@pytest.mark.parametrize(
-    ("params", "code"),
-    [
-        ({"mapping": "[]"}, "invalid_mapping"),
-        ({"mapping": '{"email": "a b"}'}, "invalid_mapping"),
-        ({"mapping": '{"nobody": "email"}'}, "unknown_column"),
-        ({"delimiter": '"'}, "invalid_request"),
-        ({"delimiter": "a"}, "invalid_request"),
-        ({"lift_reason": "x"}, "invalid_request"),
-    ],
-)
-async def test_wrong_wishes_are_told(client: httpx.AsyncClient, headers: Any, params: Json, code: str) -> None:
-    answer = await client.post(
-        "/v1/imports", content=b"email\na@x.org\n", params=params, headers={**headers, "Content-Type": "text/csv"}
-    )
-    assert (answer.status_code, answer.json()["code"]) == (422, code)
 
 
 async def test_progress_is_streamed_to_its_end(
@@ -606,13 +317,13 @@ async def test_declared_attributes_are_stored_as_declared_and_required_of_new_co
         (4, "locale", "invalid_locale"),
         (5, "time_zone", "invalid_time_zone"),
     ]
-    contacts = await _contacts(client, headers)
+    contacts = await contacts_of(client, headers)
     assert list(contacts) == ["a@example.com"]
     contact = contacts["a@example.com"]
     assert contact["attributes"] == {"plan": "pro", "visits": 7, "vip": True}
     assert (contact["locale"], contact["time_zone"]) == ("pt-BR", "Europe/Lisbon")
     # Who has what is required need not be told it again, and what a file does not say stays.
     done = await finish(await upload(b"email,visits\na@example.com,8\nnew@example.com,9\n"))
-    assert _counts(done) == {"rows_read": 2, "created": 0, "updated": 1, "unchanged": 0, "rejected": 1}
-    contact = (await _contacts(client, headers))["a@example.com"]
+    assert counts_of(done) == {"rows_read": 2, "created": 0, "updated": 1, "unchanged": 0, "rejected": 1}
+    contact = (await contacts_of(client, headers))["a@example.com"]
     assert (contact["attributes"]["visits"], contact["locale"]) == (8, "pt-BR")
