@@ -39,6 +39,7 @@ def settings(campaigns_database: str, redis_url: str, amqp_url: str) -> Settings
         **common_settings(redis_url=redis_url, amqp_url=amqp_url),
         database_url=campaigns_database,
         mailer_url="http://mailer.test",
+        analytics_url="http://analytics.test",
         link_secret=LINK_SECRET,
         import_max_bytes=8 * 1024 * 1024,
         import_chunk_rows=500,

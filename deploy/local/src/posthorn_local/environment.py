@@ -15,7 +15,7 @@ SERVICES = ("auth", "campaigns", "mailer", "analytics", "gateway")
 # Whose internal or public routes a service calls.
 _NEIGHBOURS: Mapping[str, tuple[str, ...]] = {
     "auth": ("mailer",),
-    "campaigns": ("mailer",),
+    "campaigns": ("mailer", "analytics"),
     "mailer": ("campaigns",),
     "analytics": ("campaigns",),
     "gateway": ("auth", "campaigns", "mailer", "analytics"),

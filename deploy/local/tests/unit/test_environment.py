@@ -21,7 +21,7 @@ COMMON = {
 }
 OWN = {
     "auth": {"DATABASE_URL", "ENCRYPTION_KEY", "MAILER_URL"},
-    "campaigns": {"DATABASE_URL", "LINK_SECRET", "MAILER_URL"},
+    "campaigns": {"DATABASE_URL", "LINK_SECRET", "MAILER_URL", "ANALYTICS_URL"},
     "mailer": {"DATABASE_URL", "ENCRYPTION_KEY", "LINK_SECRET", "CAMPAIGNS_URL"},
     "analytics": {"DATABASE_URL", "LINK_SECRET", "CAMPAIGNS_URL"},
     "gateway": {"AUTH_URL", "CAMPAIGNS_URL", "MAILER_URL", "ANALYTICS_URL"},

@@ -31,6 +31,7 @@ class Permission(StrEnum):
     CONTACTS_READ = "contacts:read"
     CONTACTS_WRITE = "contacts:write"
     CONTACTS_ERASE = "contacts:erase"
+    CONTACTS_DISCLOSE = "contacts:disclose"
     TEMPLATES_READ = "templates:read"
     TEMPLATES_WRITE = "templates:write"
     CAMPAIGNS_READ = "campaigns:read"
@@ -67,6 +68,7 @@ _EDITOR = _VIEWER | {
 }
 _ADMIN = _EDITOR | {
     Permission.CONTACTS_ERASE,
+    Permission.CONTACTS_DISCLOSE,
     Permission.CORS_WRITE,
     Permission.USERS_READ,
     Permission.USERS_WRITE,

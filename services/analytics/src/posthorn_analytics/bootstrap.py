@@ -13,6 +13,7 @@ import redis.asyncio as redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from posthorn_analytics.adapters.campaigns_client import CampaignsClient
+from posthorn_analytics.adapters.db.disclosures import SqlDisclosures
 from posthorn_analytics.adapters.db.recipients import SqlPurge
 from posthorn_analytics.adapters.db.statistics import SqlStatistics
 from posthorn_analytics.adapters.db.tables import outbox
@@ -24,6 +25,7 @@ from posthorn_analytics.app.counting import Counting
 from posthorn_analytics.app.erasing import Erasing, Pseudonyms
 from posthorn_analytics.app.following import FollowingCampaigns
 from posthorn_analytics.app.links import LinkTables
+from posthorn_analytics.app.ports_disclosures import Disclosures
 from posthorn_analytics.app.queries import Statistics
 from posthorn_analytics.app.recording import DrainingSpill, HitBuffer, RecordingHits
 from posthorn_analytics.app.tracking import Tracking
@@ -60,6 +62,7 @@ class Container:
     following: FollowingCampaigns
     counting: Counting
     erasing: Erasing
+    disclosures: Disclosures
     recording: RecordingHits
     hit_buffer: HitBuffer
     draining_spill: DrainingSpill
@@ -152,6 +155,7 @@ def _container(settings: Settings, clock: Clock, resources: _Resources) -> Conta
         signal=signal,
         following=FollowingCampaigns(new_unit_of_work=new_unit_of_work, directory=campaigns, signal=signal),
         counting=Counting(new_unit_of_work=new_unit_of_work, pseudonyms=pseudonyms, signal=signal),
+        disclosures=SqlDisclosures(engine),
         erasing=Erasing(
             new_unit_of_work=new_unit_of_work,
             pseudonyms=pseudonyms,

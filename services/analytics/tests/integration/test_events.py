@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from posthorn_analytics.app.erasing import Pseudonyms
 from posthorn_analytics.bootstrap import Container
 from posthorn_common.clock import new_id
+from posthorn_common.testing import TokenMint
 from posthorn_contracts.analytics.v1 import ErasedByAnalytics
 from posthorn_contracts.campaigns.v1 import (
     CampaignCancelled,
@@ -272,3 +273,25 @@ async def test_events_of_many_recipients_in_opposite_orders_do_not_lock_one_anot
     await asyncio.gather(*(handle(container, event) for event in events))
     now = await statistics()
     assert (now["sent"], now["bounced"], now["ambiguous"], now["unsubscribes"]) == (0, 200, 10, 20)
+
+
+async def test_all_that_is_known_of_a_contact_is_disclosed_to_other_services(
+    container: Container, client: httpx.AsyncClient, letter: Letter, token_of: Any, mint: TokenMint
+) -> None:
+    contact, other = new_id(), new_id()
+    for each in (contact, other):
+        await handle(container, letter.started(), letter.recorded(record(each, "sent")))
+        assert (await client.get(f"/t/c/{token_of(letter.campaign_id, each)}/0")).status_code == 302
+    body = {"organisation_id": str(letter.organisation_id), "contact_id": str(contact), "email": "ada@example.com"}
+    headers = {"Authorization": f"Bearer {mint.service_token('campaigns', 'analytics')}"}
+    path = "/internal/contacts/disclosure"
+    records = (await client.post(path, json=body, headers=headers)).json()["records"]
+    (received,) = records["recipients"]
+    assert (received["campaign_id"], received["domain"]) == (str(letter.campaign_id), "example.com")
+    (click,) = [row for row in records["engagements"] if row["kind"] == "click"]
+    assert click["url"] == "https://example.com/march"
+    assert str(other) not in str(records)
+    assert (await client.post(path, json=body)).status_code == 401
+    stranger = {**body, "organisation_id": str(new_id())}
+    nothing = (await client.post(path, json=stranger, headers=headers)).json()["records"]
+    assert nothing == {"recipients": [], "engagements": []}

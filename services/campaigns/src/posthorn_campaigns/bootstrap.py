@@ -16,10 +16,12 @@ from posthorn_campaigns.adapters.db.tables import outbox
 from posthorn_campaigns.adapters.db.unit_of_work import SqlUnitOfWork
 from posthorn_campaigns.adapters.jobs import QueueExportBell, QueueImportBell
 from posthorn_campaigns.adapters.mailer_client import HttpMailer
+from posthorn_campaigns.adapters.record_holders import HttpRecordHolder
 from posthorn_campaigns.adapters.redis_subscribe_throttle import RedisSubscribeThrottle
 from posthorn_campaigns.adapters.templates import ConfinedTemplateEngine
 from posthorn_campaigns.app.choosing_preferences import ChoosingPreferences
 from posthorn_campaigns.app.declaring_attributes import DeclaringAttributes
+from posthorn_campaigns.app.disclosing import Disclosing
 from posthorn_campaigns.app.erasing import Erasing
 from posthorn_campaigns.app.exporting import Exporting
 from posthorn_campaigns.app.following_sends import FollowingSends
@@ -39,7 +41,7 @@ from posthorn_campaigns.app.subscribing import Subscribing
 from posthorn_campaigns.app.unsubscribing import Unsubscribing
 from posthorn_campaigns.app.watching_imports import WatchingImports
 from posthorn_campaigns.app.writing_many_contacts import WritingManyContacts
-from posthorn_campaigns.domain.erasures import AddressHashes
+from posthorn_campaigns.domain.erasures import AddressHashes, HoldingService
 from posthorn_campaigns.settings import Settings
 from posthorn_common.clock import Clock, SystemClock
 from posthorn_common.db import create_engine
@@ -79,6 +81,7 @@ class Container:
     importing: Importing
     exporting: Exporting
     erasing: Erasing
+    disclosing: Disclosing
     managing_templates: ManagingTemplates
     managing_campaigns: ManagingCampaigns
     running_campaigns: RunningCampaigns
@@ -103,6 +106,7 @@ class _Resources:
     export_jobs: JobQueue
     http: httpx.AsyncClient
     mailer: InternalClient
+    analytics: InternalClient
     templates: ConfinedTemplateEngine
 
 
@@ -129,9 +133,11 @@ async def bootstrap(settings: Settings, clock: Clock | None = None) -> AsyncGene
         tokens = ServiceTokens(secret_bytes(settings.internal_secret), service="campaigns", clock=clock)
         mailer = InternalClient(str(settings.mailer_url), service="mailer", tokens=tokens)
         stack.push_async_callback(mailer.close)
+        analytics = InternalClient(str(settings.analytics_url), service="analytics", tokens=tokens)
+        stack.push_async_callback(analytics.close)
         templates = ConfinedTemplateEngine(processes=settings.template_processes)
         stack.callback(templates.close)
-        opened = _Resources(engine, client, bus, import_jobs, export_jobs, http, mailer, templates)
+        opened = _Resources(engine, client, bus, import_jobs, export_jobs, http, mailer, analytics, templates)
         yield _container(settings, opened, tokens, clock)
 
 
@@ -179,6 +185,16 @@ def _container(settings: Settings, opened: _Resources, service_tokens: ServiceTo
             clock=clock,
             hashes=AddressHashes(secret_bytes(settings.link_secret)),
             ask_again_after=timedelta(minutes=settings.erasure_ask_again_minutes),
+        ),
+        disclosing=Disclosing(
+            new_unit_of_work=new_unit_of_work,
+            holders=(
+                HttpRecordHolder(opened.mailer, HoldingService.MAILER),
+                HttpRecordHolder(opened.analytics, HoldingService.ANALYTICS),
+            ),
+            clock=clock,
+            link_secret=secret_bytes(settings.link_secret),
+            retention=timedelta(days=settings.access_archive_days),
         ),
         importing=Importing(
             new_unit_of_work=new_unit_of_work,

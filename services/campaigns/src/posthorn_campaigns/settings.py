@@ -14,6 +14,7 @@ class Settings(DatabaseSettings):
     model_config = SettingsConfigDict(env_prefix="POSTHORN_CAMPAIGNS_", frozen=True, extra="ignore")
 
     mailer_url: AnyHttpUrl = Field(description="Base URL of the mailer service.")
+    analytics_url: AnyHttpUrl = Field(description="Base URL of the analytics service.")
     link_secret: SigningSecret = Field(description="Signs the links in mail; the same in mailer and analytics.")
     overdue_hours: float = Field(
         default=24,
@@ -52,6 +53,11 @@ class Settings(DatabaseSettings):
     )
     erasure_ask_again_minutes: float = Field(
         default=10, gt=0, description="Services that have not confirmed an erasure are asked again after this time."
+    )
+    access_archive_days: float = Field(
+        default=7,
+        gt=0,
+        description="Archives of what is known of a contact are deleted so long after they are made.",
     )
     import_max_streams: int = Field(
         default=200, ge=1, description="Streams of imports' progress open at a time in one process."

@@ -33,6 +33,7 @@ async def test_a_campaign_goes_its_way_by_itself_and_all_roles_end_when_told(
             "consumer",
             "worker",
             "export_worker",
+            "access_worker",
             "redis_watch",
             "relay",
             "scheduler",

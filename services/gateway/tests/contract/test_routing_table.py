@@ -46,7 +46,10 @@ def test_every_public_operation_of_a_service_reaches_it(service: str) -> None:
 
 @pytest.mark.parametrize("service", [str(service) for service in Service])
 def test_public_paths_begin_as_they_should(service: str) -> None:
-    prefixes = ("/v1/", "/t/", "/u/", "/s/", "/confirm/", "/preferences/", "/exports/", "/account/", "/.well-known/")
+    prefixes = (
+        "/v1/", "/t/", "/u/", "/s/", "/confirm/", "/preferences/", "/exports/", "/access-archives/", "/account/",
+        "/.well-known/",
+    )  # fmt: skip
     assert [path for _method, path in _operations(service) if not path.startswith(prefixes)] == []
 
 

@@ -31,6 +31,7 @@ from posthorn_mailer.adapters.campaigns_client import HttpCampaignsClient
 from posthorn_mailer.adapters.composing.manuscripts import Editor
 from posthorn_mailer.adapters.composing.printer import ConfinedPrinter
 from posthorn_mailer.adapters.db import tables
+from posthorn_mailer.adapters.db.disclosures import SqlDisclosures
 from posthorn_mailer.adapters.db.domains import SqlDomainsUnitOfWork
 from posthorn_mailer.adapters.db.ledger import SqlLedger
 from posthorn_mailer.adapters.db.records import SqlRecordsUnitOfWork
@@ -63,6 +64,7 @@ from posthorn_mailer.app.pacing import PaceParts
 from posthorn_mailer.app.planning import PlanningSends, PlanSizes
 from posthorn_mailer.app.ports_breakers import SharedBreakers
 from posthorn_mailer.app.ports_content import Printer
+from posthorn_mailer.app.ports_disclosures import Disclosures
 from posthorn_mailer.app.ports_transport import MailTransport, Relays
 from posthorn_mailer.app.reconciling import ReconcilingSends
 from posthorn_mailer.app.resolving import ResolvingDeliveries
@@ -113,6 +115,7 @@ class Container:
     suppressing: Suppressing
     withdrawing: WithdrawingRecipients
     erasing: ErasingContacts
+    disclosures: Disclosures
     taking_feedback: TakingFeedback
     accepting_messages: AcceptingMessages
     sending_messages: SendingMessages
@@ -220,6 +223,7 @@ async def bootstrap(settings: Settings, clock: Clock | None = None) -> AsyncGene
             managing_limits=ManagingLimits(limits),
             suppressing=Suppressing(new_unit_of_work=new_records, clock=clock),
             withdrawing=WithdrawingRecipients(new_unit_of_work=new_records),
+            disclosures=SqlDisclosures(engine),
             erasing=ErasingContacts(new_unit_of_work=new_records, directory=campaigns, clock=clock),
             taking_feedback=TakingFeedback(new_unit_of_work=new_records, guarding=engine_parts.guarding, clock=clock),
             accepting_messages=AcceptingMessages(new_unit_of_work=new_records, bell=bell, clock=clock),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
@@ -245,3 +246,39 @@ async def test_a_request_waits_for_campaigns_is_confirmed_once_and_again_when_it
     async with office.container.engine.connect() as connection:
         reasons = list(await connection.scalars(sa.select(suppressed_contacts.c.reason)))
     assert reasons == ["erased"]
+
+
+async def test_all_that_is_known_of_a_contact_is_disclosed_to_other_services(
+    office: Office, smtp_server: Any, mint: TokenMint
+) -> None:
+    ada = reader()
+    smtp_server.reply_to(_CANARY, f"550 5.1.1 {_CANARY} is unknown here")
+    closed = await office.plan([ada, reader("ben@example.com")], port=smtp_server.port)
+    await office.send_all()
+    await office.execute("UPDATE sends SET drained_at = now() - interval '40 days'")
+    await RetainingDeliveries(SqlRetention(office.container.engine), RetentionPolicy(31, None)).retain()
+    waiting = office.add_campaign([ada])
+    await office.start(waiting)
+    await office.container.planning.plan_send(waiting)
+    await write(office)
+    await write(office, "before@example.com", contact_id=ada.contact_id)
+    await write(office, purpose="account")
+    await write(office, "ben@example.com")
+    body = {"organisation_id": str(office.organisation_id), "contact_id": str(ada.contact_id), "email": _CANARY}
+    headers = {"Authorization": f"Bearer {mint.service_token('campaigns', 'mailer')}"}
+    container = dataclasses.replace(office.container, identity=mint.identity("mailer"))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(build_app(container)), base_url="http://m") as client:
+        answer = await client.post("/internal/contacts/disclosure", json=body, headers=headers)
+        assert (await client.post("/internal/contacts/disclosure", json=body)).status_code == 401
+        other = await client.post(
+            "/internal/contacts/disclosure", json={**body, "organisation_id": str(new_id())}, headers=headers
+        )
+    records = answer.json()["records"]
+    by_campaign = {UUID(row["campaign_id"]): row for row in records["deliveries"]}
+    assert (by_campaign[closed]["state"], by_campaign[waiting]["state"]) == ("bounced", "pending")
+    assert by_campaign[waiting]["fields"] == {"first_name": "Ada", "email": _CANARY}
+    assert sorted(row["to_email"] for row in records["messages"]) == ["before@example.com", _CANARY]
+    assert "Are you" not in answer.text, "texts may hold links that are for the recipient alone"
+    assert [row["reason"] for row in records["suppressions"]] == ["hard_bounce"]
+    assert "ben@" not in answer.text
+    assert all(rows == [] for rows in other.json()["records"].values())

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Protocol, Self
 
+from posthorn_campaigns.app.ports_access import AccessRequests
 from posthorn_campaigns.app.ports_attributes import AttributeIndexes, Attributes
 from posthorn_campaigns.app.ports_audience import Activities, Audiences, Contacts, Engagements, Imports, Lists
 from posthorn_campaigns.app.ports_campaigns import Campaigns, Templates
@@ -46,6 +47,8 @@ class UnitOfWork(Protocol):
     def exports(self) -> Exports: ...
     @property
     def erasures(self) -> Erasures: ...
+    @property
+    def access_requests(self) -> AccessRequests: ...
     @property
     def templates(self) -> Templates: ...
     @property

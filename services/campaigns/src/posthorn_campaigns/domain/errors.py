@@ -2,7 +2,8 @@
 
 CampaignsError
 ├── NotFound                 ContactNotFound, AttributeNotFound, ListNotFound, ImportNotFound, ExportNotFound,
-│                            TemplateNotFound, CampaignNotFound, SegmentNotFound, ErasureNotFound
+│                            TemplateNotFound, CampaignNotFound, SegmentNotFound, ErasureNotFound,
+│                            AccessRequestNotFound
 ├── Conflict                 ContactExists, AttributeExists, AttributeInUse, TooManyDeclarations, InvalidTransition,
 │                            TooManyIndexed, SegmentInUse, SegmentTooSlow,
 │                            CampaignNotEditable, CampaignRunning, ListInUse, TemplateInUse, StaleCampaign,
@@ -87,6 +88,12 @@ class ErasureNotFound(NotFound):
     """There is no such erasure, or it is of another organisation."""
 
     code, noun = "erasure_not_found", "erasure"
+
+
+class AccessRequestNotFound(NotFound):
+    """There is no such request, it has expired, or it is of another organisation."""
+
+    code, noun = "access_request_not_found", "request for access"
 
 
 class TemplateNotFound(NotFound):

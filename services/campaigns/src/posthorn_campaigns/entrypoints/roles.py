@@ -26,6 +26,7 @@ _PURGE_IMPORTS_SECONDS = 3600.0
 _PURGE_EXPORTS_SECONDS = 300.0
 _FOLD_COUNTS_SECONDS = 10.0
 _ASK_AGAIN_SECONDS = 30.0
+_GATHER_SECONDS = 1.0
 _BUILD_INDEXES_SECONDS = 5.0
 
 
@@ -42,6 +43,13 @@ async def start(settings: Settings, wanted: frozenset[str]) -> AsyncGenerator[Se
         if "worker" in wanted:
             roles.append(Role("worker", lambda stop: run_import_jobs(container, stop)))
             roles.append(Role("export_worker", lambda stop: run_export_jobs(container, stop)))
+            gather = container.disclosing.work_on_due
+            roles.append(
+                Role(
+                    "access_worker",
+                    lambda stop: run_every(_GATHER_SECONDS, gather, stop=stop, name="gather_for_access"),
+                )
+            )
             redis_url, environment = settings.redis_url.get_secret_value(), settings.environment
             roles.append(Role("redis_watch", lambda stop: watch_redis(redis_url, environment=environment, stop=stop)))
         if "relay" in wanted:
@@ -86,6 +94,11 @@ async def schedule(container: Container, stop: asyncio.Event) -> None:
         loops.create_task(
             run_every(
                 _PURGE_EXPORTS_SECONDS, container.exporting.purge_expired_exports, stop=stop, name="purge_exports"
+            )
+        )
+        loops.create_task(
+            run_every(
+                _PURGE_EXPORTS_SECONDS, container.disclosing.purge_expired, stop=stop, name="purge_access_requests"
             )
         )
         loops.create_task(

@@ -97,6 +97,8 @@ ROUTES: tuple[Route, ...] = (
     Route("/v1/imports*", Service.CAMPAIGNS),
     Route("/v1/exports*", Service.CAMPAIGNS),
     Route("/v1/erasures*", Service.CAMPAIGNS),
+    Route("/v1/access-requests*", Service.CAMPAIGNS),
+    Route("/access-archives/{token}", Service.CAMPAIGNS, Entrance.RECIPIENT),
     Route("/exports/{token}", Service.CAMPAIGNS, Entrance.RECIPIENT),
     Route("/v1/templates*", Service.CAMPAIGNS),
     Route("/v1/campaigns*", Service.CAMPAIGNS),

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 
 from posthorn_analytics.bootstrap import Container
 from posthorn_analytics.domain import errors
-from posthorn_analytics.entrypoints.http.routes import exports, progress, statistics, tracking
+from posthorn_analytics.entrypoints.http.routes import exports, internal, progress, statistics, tracking
 from posthorn_common.db import ping
 from posthorn_common.http.app import AppParts, create_app
 
@@ -20,7 +20,7 @@ _STATUSES: dict[type[Exception], int] = {errors.CampaignNotFound: 404, errors.To
 
 def build_app(container: Container | None, *, business_routes: bool = True) -> FastAPI:
     """Return the application; without a container it can only describe itself."""
-    routers = (tracking.router, exports.router, statistics.router, progress.router)
+    routers = (tracking.router, exports.router, statistics.router, progress.router, internal.router)
     return create_app(
         AppParts(
             service="analytics",

@@ -23,7 +23,8 @@ _COUNT = sa.text("""
     SELECT (SELECT count(*) FROM subscriptions WHERE contact_id = :contact) AS subscriptions,
            (SELECT count(*) FROM subscription_changes WHERE contact_id = :contact) AS subscription_changes,
            (SELECT count(*) FROM confirmations WHERE contact_id = :contact) AS confirmations,
-           (SELECT count(*) FROM activities WHERE contact_id = :contact) AS activities
+           (SELECT count(*) FROM activities WHERE contact_id = :contact) AS activities,
+           (SELECT count(*) FROM access_requests WHERE contact_id = :contact) AS access_requests
 """).bindparams(sa.bindparam("contact", type_=sa.Uuid))
 
 # An address may lie across the border of two pieces.

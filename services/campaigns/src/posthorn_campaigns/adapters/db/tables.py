@@ -327,6 +327,29 @@ export_pieces = sa.Table(
     sa.Column("data", sa.LargeBinary, nullable=False),
 )
 
+# Requests for all that is known of a contact, with the archive once it is gathered. `attempts` fences.
+access_requests = sa.Table(
+    "access_requests",
+    metadata,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("organisation_id", sa.Uuid, nullable=False),
+    sa.Column("contact_id", sa.ForeignKey(contacts.c.id, ondelete="CASCADE"), nullable=False, index=True),
+    sa.Column("requested_by_kind", sa.Text, nullable=False),
+    sa.Column("requested_by", sa.Uuid, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("next_attempt_at", _time, server_default=sa.func.now()),
+    sa.Column("waits_for", sa.Text),
+    sa.Column("archive", sa.LargeBinary),
+    sa.Column("bytes_total", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("created_at", _time, nullable=False, server_default=sa.func.now()),
+    sa.Column("completed_at", _time),
+    sa.Column("expires_at", _time, nullable=False, index=True),
+    sa.CheckConstraint("state IN ('pending', 'completed')", name="state"),
+    sa.Index(None, "organisation_id", "id"),
+    sa.Index("ix_access_requests_due", "next_attempt_at", postgresql_where=sa.text("state = 'pending'")),
+)
+
 # Whom an organisation has erased. The address stays until every service has confirmed, then a keyed hash of it.
 # `published_at` is when the services were last asked.
 erasures = sa.Table(

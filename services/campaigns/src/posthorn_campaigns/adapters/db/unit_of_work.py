@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from posthorn_campaigns.adapters.db.access_requests import SqlAccessRequests
 from posthorn_campaigns.adapters.db.activities import SqlActivities
 from posthorn_campaigns.adapters.db.attribute_indexes import SqlAttributeIndexes
 from posthorn_campaigns.adapters.db.attributes import SqlAttributes
@@ -40,6 +41,7 @@ class SqlUnitOfWork(SqlTransaction):
     imports: SqlImports
     exports: SqlExports
     erasures: SqlErasures
+    access_requests: SqlAccessRequests
     templates: SqlTemplates
     campaigns: SqlCampaigns
 
@@ -58,6 +60,7 @@ class SqlUnitOfWork(SqlTransaction):
         self.imports = SqlImports(connection)
         self.exports = SqlExports(connection)
         self.erasures = SqlErasures(connection)
+        self.access_requests = SqlAccessRequests(connection)
         self.templates = SqlTemplates(connection)
         self.campaigns = SqlCampaigns(connection)
 

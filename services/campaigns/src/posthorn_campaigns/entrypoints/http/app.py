@@ -7,6 +7,7 @@ from fastapi import FastAPI
 from posthorn_campaigns.bootstrap import Container
 from posthorn_campaigns.domain import errors
 from posthorn_campaigns.entrypoints.http.routes import (
+    access_requests,
     attributes,
     bulk_contacts,
     campaign_actions,
@@ -43,6 +44,7 @@ def build_app(container: Container | None, *, business_routes: bool = True) -> F
         bulk_contacts.router,
         contacts.router,
         erasures.router,
+        access_requests.router,
         attributes.router,
         lists.router,
         segments.router,

@@ -7,6 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends
 
 from posthorn_common.http.identity import internal_caller
+from posthorn_contracts.disclosures import Disclosure, DisclosureQuestion
 from posthorn_contracts.mailer.internal_v1 import (
     MessageAccepted,
     SuppressionState,
@@ -45,3 +46,10 @@ async def show_changed_suppressions(change_id: UUID, services: Services) -> Supp
             for state in states
         ),
     )
+
+
+@router.post("/contacts/disclosure")
+async def disclose_contact(body: DisclosureQuestion, services: Services) -> Disclosure:
+    """Return all that is known of a contact. It only reads: POST keeps the address out of the request's path."""
+    found = await services.disclosures.records(body.organisation_id, body.contact_id, body.email)
+    return Disclosure(records=found)
