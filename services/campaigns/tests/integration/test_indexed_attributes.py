@@ -225,6 +225,13 @@ async def test_an_index_is_dropped_with_its_values_and_can_be_built_again(
     assert await found(office, {"attribute": "plan", "is": "free"}) == {"ada"}
     assert (await office.client.delete(path, headers=office.headers)).status_code == 204
 
+    await container.declaring_attributes.build_indexes()
+    assert await indexed_values(container, contact["id"]) != [], "somebody may be reading it"
+    async with container.engine.begin() as connection:
+        await connection.execute(
+            sa.text("UPDATE dropped_attribute_indexes SET dropped_at = now() - interval '3 minutes'")
+        )
+
     async def cleared() -> bool:
         await container.declaring_attributes.build_indexes()
         return await indexed_values(container, contact["id"]) == []

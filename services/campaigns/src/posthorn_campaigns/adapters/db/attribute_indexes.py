@@ -12,11 +12,13 @@ from posthorn_campaigns.adapters.db.tables import contact_attributes
 
 _LOWEST = UUID(int=0)
 # Whoever began before the declaration was committed may be writing contacts without knowing of it: their transactions
-# have numbers below the one that is next now.
+# have numbers below the one that is next now. Numbers that are still to come are from before a restore.
 _WAIT = sa.text(
     """
     UPDATE contact_attributes SET fill_from = CAST(CAST(pg_snapshot_xmax(pg_current_snapshot()) AS text) AS bigint)
-    WHERE index_id IS NOT NULL AND fill_from IS NULL
+    WHERE index_id IS NOT NULL AND NOT index_ready AND (
+        fill_from IS NULL OR fill_from > CAST(CAST(pg_snapshot_xmax(pg_current_snapshot()) AS text) AS bigint)
+    )
     """
 )
 _NEXT = sa.text(
@@ -47,11 +49,12 @@ _FILL = sa.text(
     SELECT count(*) AS contacts, (SELECT id FROM batch ORDER BY id DESC LIMIT 1) AS last FROM batch
     """
 ).bindparams(sa.bindparam("organisation_id", type_=sa.Uuid), sa.bindparam("after", type_=sa.Uuid))
+# Not at once: a query that has found the index ready may still be reading it.
 _CLEAR = sa.text(
     """
     WITH dropped AS (
         SELECT index_id FROM dropped_attribute_indexes
-        WHERE EXISTS (
+        WHERE dropped_at < now() - interval '2 minutes' AND EXISTS (
             SELECT FROM contact_attribute_values AS known WHERE known.index_id = dropped_attribute_indexes.index_id
         )
         LIMIT 1 FOR UPDATE SKIP LOCKED
