@@ -366,7 +366,13 @@ async def test_suppressions_show_in_the_contact_the_stronger_reason_stays(
 async def test_poison_goes_to_the_dead_letters_and_the_rest_goes_on(
     office: Office, container: Container, campaign: Any, amqp_url: str, eventually: Any
 ) -> None:
-    subscribe(container.bus, container.following_sends, container.following_suppressions, container.erasing)
+    subscribe(
+        container.bus,
+        container.following_sends,
+        container.following_suppressions,
+        container.erasing,
+        container.unsubscribing,
+    )
     stop = asyncio.Event()
     consuming = asyncio.create_task(container.bus.run(stop))
     try:

@@ -13,7 +13,12 @@ import pytest
 from posthorn_campaigns.bootstrap import Container
 from posthorn_common.clock import new_id
 from posthorn_common.settings import secret_bytes
-from posthorn_contracts.mailer.v1 import ContactSuppressed, ContactSuppressedData
+from posthorn_contracts.mailer.v1 import (
+    ContactSuppressed,
+    ContactSuppressedData,
+    UnsubscribeRequested,
+    UnsubscribeRequestedData,
+)
 from posthorn_contracts.recipient_tokens import RecipientToken
 
 from .campaign_support import Office, events_about, told
@@ -167,3 +172,21 @@ async def test_a_body_that_is_no_form_is_refused_or_read_as_a_click(office: Offi
     answer = await office.client.post(path, content=many, headers={"Content-Type": "application/x-www-form-urlencoded"})
     assert answer.status_code == 400
     assert await _status(office, contact) == "active"
+
+
+async def test_a_mail_that_the_mailer_has_taken_unsubscribes_as_the_link_does(
+    office: Office, container: Container, sign_in: Any
+) -> None:
+    contact = await office.a_contact()
+    data = UnsubscribeRequestedData(contact_id=UUID(contact["id"]), campaign_id=CAMPAIGN_ID)
+    stranger = Office(office.client, sign_in(), new_id())
+    await container.unsubscribing.on_unsubscribe_requested(told(UnsubscribeRequested, stranger, contact["id"], data))
+    assert await _status(office, contact) == "active", "another organisation's event"
+    event = told(UnsubscribeRequested, office, contact["id"], data)
+    for _ in range(2):  # delivered twice
+        await container.unsubscribing.on_unsubscribe_requested(event)
+    assert await _status(office, contact) == "unsubscribed"
+    events = [data for kind, data in await events_about(container, contact) if kind == "contact.unsubscribed"]
+    assert [(data["method"], data["campaign_id"], data["list_ids"]) for data in events] == [
+        ("mail", str(CAMPAIGN_ID), None)
+    ]

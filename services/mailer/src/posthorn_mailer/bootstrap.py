@@ -11,12 +11,15 @@ import secrets
 import socket
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from uuid import UUID
 
 import httpx
 import redis.asyncio as redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from posthorn_common.addresses import domain_of
 from posthorn_common.clock import Clock, SystemClock
 from posthorn_common.db import create_engine
 from posthorn_common.http.client import InternalClient
@@ -49,6 +52,7 @@ from posthorn_mailer.adapters.redis_breakers import RedisBreakers
 from posthorn_mailer.adapters.redis_pace import RedisPace
 from posthorn_mailer.adapters.relay_hosts import ResolvingRelayHosts
 from posthorn_mailer.adapters.smtp import Dialling, SmtpMailTransport, TlsContexts
+from posthorn_mailer.adapters.smtp.addresses import ascii_form
 from posthorn_mailer.app.breakers import Breakers
 from posthorn_mailer.app.controlling import ControllingSends
 from posthorn_mailer.app.doorbell import Doorbell
@@ -74,6 +78,7 @@ from posthorn_mailer.app.sending import SendingBatches, WorkerPolicy
 from posthorn_mailer.app.sending_messages import AcceptingMessages, MessageBell, SendingMessages
 from posthorn_mailer.app.suppressing import Suppressing
 from posthorn_mailer.app.taking_feedback import TakingFeedback
+from posthorn_mailer.app.taking_unsubscribes import TakingUnsubscribes
 from posthorn_mailer.app.warm_ups import WarmUps
 from posthorn_mailer.app.withdrawing import WithdrawingRecipients
 from posthorn_mailer.domain.deliveries import Backoff
@@ -114,6 +119,7 @@ class Container:
     managing_limits: ManagingLimits
     suppressing: Suppressing
     withdrawing: WithdrawingRecipients
+    taking_unsubscribes: TakingUnsubscribes
     erasing: ErasingContacts
     disclosures: Disclosures
     taking_feedback: TakingFeedback
@@ -224,6 +230,9 @@ async def bootstrap(settings: Settings, clock: Clock | None = None) -> AsyncGene
             suppressing=Suppressing(new_unit_of_work=new_records, clock=clock),
             withdrawing=WithdrawingRecipients(new_unit_of_work=new_records),
             disclosures=SqlDisclosures(engine),
+            taking_unsubscribes=TakingUnsubscribes(
+                new_unit_of_work=new_records, clock=clock, link_secret=secret_bytes(settings.link_secret)
+            ),
             erasing=ErasingContacts(new_unit_of_work=new_records, directory=campaigns, clock=clock),
             taking_feedback=TakingFeedback(new_unit_of_work=new_records, guarding=engine_parts.guarding, clock=clock),
             accepting_messages=AcceptingMessages(new_unit_of_work=new_records, bell=bell, clock=clock),
@@ -313,6 +322,7 @@ def sending_parts(
             doorbell=doorbell,
             sizes=PlanSizes(page=settings.audience_page_size, batch=settings.batch_size),
             clock=clock,
+            unsubscribe_email=partial(_unsubscribe_email, engine),
             reinstate=Suppressing(new_unit_of_work=_records(settings, engine), clock=clock).reinstate,
         ),
         sending=SendingBatches(
@@ -366,3 +376,8 @@ def _ehlo_name(public_host: str) -> str:
     except ValueError:
         return public_host
     return f"[IPv6:{address}]" if address.version == 6 else f"[{address}]"
+
+
+async def _unsubscribe_email(engine: AsyncEngine, organisation_id: UUID, from_email: str) -> str | None:
+    async with SqlDomainsUnitOfWork(engine) as uow:
+        return await uow.domains.unsubscribe_email(organisation_id, domain_of(ascii_form(from_email)))

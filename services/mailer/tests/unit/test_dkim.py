@@ -53,9 +53,18 @@ Verified = Callable[[bytes, Mapping[str, str], int], list[bool]]
 
 
 def campaign_message(name: str = "Ada", subject: str = "Hello", plain: str = "Hi", html: str = "<p>Hi</p>") -> bytes:
-    sender = Sender(name, f"post@{DOMAIN}", f"answers@{DOMAIN}", "letters.example.com", "a:b:c:d", "=_x")
+    sender = Sender(
+        name,
+        f"post@{DOMAIN}",
+        f"answers@{DOMAIN}",
+        "letters.example.com",
+        "a:b:c:d",
+        "=_x",
+        "https://x.test/u/",
+        f"bye@{DOMAIN}",
+    )
     dated, bodies = int(DATED.timestamp()), (quoted_printable(plain), quoted_printable(html))
-    personal = Personal("grace@example.org", subject, f"id@{DOMAIN}", dated, "https://x.test/u/t", *bodies)
+    personal = Personal("grace@example.org", subject, f"id@{DOMAIN}", dated, "token", *bodies)
     return Skeleton(sender).message(personal)
 
 
@@ -142,6 +151,8 @@ CHANGES = {
     "date": (b"Date: Mon, 05", b"Date: Mon, 12"),
     "message id": (b"Message-ID: <id", b"Message-ID: <other"),
     "unsubscribe": (b"List-Unsubscribe: <https://x", b"List-Unsubscribe: <https://y"),
+    "by mail": (b"<mailto:bye@", b"<mailto:bya@"),
+    "token": (b"subject=unsubscribe%20token", b"subject=unsubscribe%20taken"),
     "one-click": (b"List-Unsubscribe=One-Click", b"List-Unsubscribe=Two-Click"),
     "list": (b"List-Id: <letters", b"List-Id: <spam"),
     "feedback": (b"Feedback-ID: a", b"Feedback-ID: z"),

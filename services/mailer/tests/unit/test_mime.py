@@ -76,10 +76,10 @@ def normalised(value: str) -> str:
 @example(name='A "quoted" \\ name', subject="Two  spaces", plain="trailing \n\ttab\t\n", html="\x00\x0b\x0c\x85")
 @example(name="Ada (the first), Ltd.", subject="", plain="", html="")
 def test_a_parser_finds_exactly_what_was_asked_for(name: str, subject: str, plain: str, html: str) -> None:
-    sender = Sender(name, "post@example.com", "answers@example.com", "letters.example.com", "a:b:c:d", "=_x")
+    sender = Sender(name, "post@example.com", "answers@example.com", "letters.example.com", "a:b:c:d", "=_x", "u/")
     raw = Skeleton(sender).message(
         Personal(
-            "grace@example.org", subject, "id@example.com", int(DATED.timestamp()), "https://x.test/u/t",
+            "grace@example.org", subject, "id@example.com", int(DATED.timestamp()), "t",
             quoted_printable(plain), quoted_printable(html),
         )
     )  # fmt: skip

@@ -108,7 +108,7 @@ class ContactUnsubscribedData(Payload):
     contact_id: UUID
     list_ids: tuple[UUID, ...] | None = Field(default=None, description="The lists left; None: everything.")
     campaign_id: UUID | None = Field(default=None, description="Campaign whose link was used, if any.")
-    method: Literal["page", "one_click", "api", "import"]
+    method: Literal["page", "one_click", "mail", "api", "import"]
     withdrawn_from: tuple[UUID, ...] = Field(
         default=(),
         description="Of who left lists: campaigns to those lists that reach the contact by no other of theirs, and "

@@ -178,3 +178,15 @@ class SuppressionsChanged(Event):
 
     event_type: ClassVar[str] = "mailer.suppressions.changed.v1"
     data: SuppressionsChangedData
+
+
+class UnsubscribeRequestedData(Payload):
+    contact_id: UUID
+    campaign_id: UUID = Field(description="Campaign whose message was answered.")
+
+
+class UnsubscribeRequested(Event):
+    """A recipient has sent the mail that the message's `List-Unsubscribe` header offers (RFC 2369)."""
+
+    event_type: ClassVar[str] = "mailer.contact.unsubscribe-requested.v1"
+    data: UnsubscribeRequestedData

@@ -5,6 +5,7 @@ from __future__ import annotations
 from posthorn_campaigns.app.erasing import Erasing
 from posthorn_campaigns.app.following_sends import FollowingSends
 from posthorn_campaigns.app.following_suppressions import FollowingSuppressions
+from posthorn_campaigns.app.unsubscribing import Unsubscribing
 from posthorn_common.messaging import EventBus
 from posthorn_contracts.analytics.v1 import EngagementsRecorded, ErasedByAnalytics
 from posthorn_contracts.mailer.v1 import (
@@ -18,13 +19,18 @@ from posthorn_contracts.mailer.v1 import (
     SendPlanned,
     SendRecovered,
     SuppressionsChanged,
+    UnsubscribeRequested,
 )
 
 CONSUMER = "campaigns"
 
 
 def subscribe(
-    bus: EventBus, following_sends: FollowingSends, following_suppressions: FollowingSuppressions, erasing: Erasing
+    bus: EventBus,
+    following_sends: FollowingSends,
+    following_suppressions: FollowingSuppressions,
+    erasing: Erasing,
+    unsubscribing: Unsubscribing,
 ) -> None:
     """Have each event handled by its use case."""
     bus.subscribe(SendPlanned, following_sends.on_send_planned, consumer=CONSUMER)
@@ -39,3 +45,4 @@ def subscribe(
     bus.subscribe(ErasedByMailer, erasing.on_erased_by_mailer, consumer=CONSUMER)
     bus.subscribe(ErasedByAnalytics, erasing.on_erased_by_analytics, consumer=CONSUMER)
     bus.subscribe(SuppressionsChanged, following_suppressions.on_suppressions_changed, consumer=CONSUMER)
+    bus.subscribe(UnsubscribeRequested, unsubscribing.on_unsubscribe_requested, consumer=CONSUMER)

@@ -38,7 +38,13 @@ async def start(settings: Settings, wanted: frozenset[str]) -> AsyncGenerator[Se
             http_role(build_app(container, business_routes="api" in wanted), host=settings.host, port=settings.port)
         ]
         if "consumer" in wanted:
-            subscribe(container.bus, container.following_sends, container.following_suppressions, container.erasing)
+            subscribe(
+                container.bus,
+                container.following_sends,
+                container.following_suppressions,
+                container.erasing,
+                container.unsubscribing,
+            )
             roles.append(Role("consumer", container.bus.run))
         if "worker" in wanted:
             roles.append(Role("worker", lambda stop: run_import_jobs(container, stop)))

@@ -13,11 +13,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import NamedTuple
+from urllib.parse import quote
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 _ATOMS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?: [A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*\Z")
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+UNSUBSCRIBE_SUBJECT = "unsubscribe"
+"""The first word of the subject of a mail that unsubscribes; the second is the recipient's token."""
+
 _MAX_LINE = 76
 _MAX_WORD = 60
 # 45 bytes make 60 characters of base64; with the frame `=?utf-8?b?…?=` that is 72.
@@ -34,6 +38,10 @@ class Sender:
     list_id: str
     feedback_id: str
     boundary: str
+    unsubscribe_base: str
+    """What stands before a recipient's token in the address of the unsubscribe page."""
+    unsubscribe_email: str | None = None
+    """Where to unsubscribe by mail, in ASCII; the token is in the subject then, as no local part is so long."""
 
 
 class Personal(NamedTuple):
@@ -43,7 +51,7 @@ class Personal(NamedTuple):
     subject: str
     message_id: str
     dated: int
-    unsubscribe_url: str
+    token: str
     text: bytes
     html: bytes
 
@@ -57,6 +65,11 @@ class Skeleton:
         shared = [f"From: {_mailbox(sender.name, sender.email)}"]
         if sender.reply_to:
             shared.append(f"Reply-To: {one_line(sender.reply_to)}")
+        self._unsubscribe_base = sender.unsubscribe_base
+        self._unsubscribe_mail = ""
+        if sender.unsubscribe_email:
+            address = quote(sender.unsubscribe_email, safe="@")
+            self._unsubscribe_mail = f">,\r\n <mailto:{address}?subject={UNSUBSCRIBE_SUBJECT}%20"
         self._head = "\r\n".join(shared).encode() + b"\r\n"
         self._middle = (
             "List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n"
@@ -72,12 +85,14 @@ class Skeleton:
 
     def message(self, personal: Personal) -> bytes:
         """Return headers and body, with CRLF line ends; no line is longer than 998 bytes or begins with a dot."""
+        token = personal.token
+        by_mail = self._unsubscribe_mail + token if self._unsubscribe_mail else ""
         own = (
             f"To: {one_line(personal.to)}\r\n"
             f"{_subject(personal.subject)}\r\n"
             f"Date: {_date(personal.dated)}\r\n"
             f"Message-ID: <{personal.message_id}>\r\n"
-            f"List-Unsubscribe: <{personal.unsubscribe_url}>\r\n"
+            f"List-Unsubscribe: <{self._unsubscribe_base}{token}{by_mail}>\r\n"
         ).encode()
         return b"".join((self._head, own, self._middle, personal.text, self._between, personal.html, self._tail))
 

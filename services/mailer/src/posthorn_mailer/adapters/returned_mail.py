@@ -1,7 +1,8 @@
-"""Reads mail that comes back: delivery status notifications (RFC 3464) and abuse reports (RFC 5965).
+"""Reads mail that comes in: status notifications (RFC 3464), abuse reports (RFC 5965), unsubscriptions.
 
-Both are a flat multipart/report, so nothing is ever parsed in depth: the parts are cut apart once, a limited number of
-them, and only their headers and the lines of the report are read. What the caller has capped is read in linear time.
+The reports are a flat multipart/report, so nothing is ever parsed in depth: the parts are cut apart once, a limited
+number of them, and only their headers and the lines of the report are read. What the caller has capped is read in
+linear time.
 """
 
 from __future__ import annotations
@@ -9,9 +10,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from email.errors import MessageError
+from email.header import decode_header, make_header
 from email.message import Message
 from email.parser import BytesHeaderParser, HeaderParser
 
+from posthorn_mailer.adapters.mime import UNSUBSCRIBE_SUBJECT
 from posthorn_mailer.domain.feedback import Feedback, FeedbackType, parsed_reply
 
 _MOST_PARTS = 20
@@ -30,6 +33,12 @@ _END_OF_HEADERS = re.compile(rb"\r?\n\r?\n")
 _BLANK_LINE = re.compile(r"\r?\n[ \t]*\r?\n")
 
 
+# Mail that a program has sent by itself, or a list has distributed (RFC 3834): it is nobody's wish.
+_BULK = frozenset({"bulk", "junk", "list", "auto_reply"})
+_BY_ITSELF = ("List-Id", "X-Autoreply", "X-Autorespond", "X-Auto-Reply-From")
+_UNSUBSCRIBE = re.compile(rf"\s*{UNSUBSCRIBE_SUBJECT}\s+([A-Za-z0-9_-]{{1,200}})\s*", re.IGNORECASE)
+
+
 class NotMail(ValueError):
     """What was given is no mail; the message says why, for people."""
 
@@ -42,6 +51,36 @@ def read_returned_mail(raw: bytes) -> Feedback | None:
         if isinstance(error, NotMail):
             raise
         raise NotMail("The mail's headers cannot be read.") from error
+
+
+def read_unsubscribe_mail(raw: bytes) -> str | None:
+    """Return the token in a mail that unsubscribes as `List-Unsubscribe` offers it (RFC 2369), None for all other mail.
+
+    The body does not matter. Replies to such a mail, and what programs send by themselves, are other mail. Raises
+    NotMail.
+    """
+    try:
+        headers, _body = _split(raw)
+        if not headers.keys():
+            raise NotMail("It has no headers.")
+        if _is_automatic(headers):
+            return None
+        found = _UNSUBSCRIBE.fullmatch(str(make_header(decode_header(str(headers.get("Subject", ""))))))
+    except (MessageError, LookupError, ValueError) as error:
+        if isinstance(error, NotMail):
+            raise
+        raise NotMail("The mail's headers cannot be read.") from error
+    return None if found is None else found[1]
+
+
+def _is_automatic(headers: Message) -> bool:
+    submitted = str(headers.get("Auto-Submitted", "no")).partition(";")[0].strip().lower()
+    return (
+        submitted != "no"
+        or str(headers.get("Precedence", "")).strip().lower() in _BULK
+        or str(headers.get("Return-Path", "")).strip() == "<>"
+        or any(name in headers for name in _BY_ITSELF)
+    )
 
 
 def _read(raw: bytes) -> Feedback | None:

@@ -139,6 +139,12 @@ class ManagingDomains:
             await uow.domains.remove_keys(domain, [key.id for key in domain.retirable()])
             return await uow.domains.get(organisation_id, domain_id)
 
+    async def set_unsubscribe_email(self, organisation_id: UUID, domain_id: UUID, email: str | None) -> SendingDomain:
+        """Offer campaigns' recipients to unsubscribe by mail to this address, or not to. Raises DomainNotFound."""
+        async with self._new_unit_of_work() as uow:
+            await uow.domains.set_unsubscribe_email(organisation_id, domain_id, email)
+            return await uow.domains.get(organisation_id, domain_id)
+
     async def delete(self, organisation_id: UUID, domain_id: UUID) -> None:
         """Delete a domain; its mail goes unsigned from now on. Raises DomainNotFound."""
         async with self._new_unit_of_work() as uow:

@@ -22,7 +22,7 @@ from posthorn_contracts.mailer.v1 import SendFailed, SendFailedData, SendPlanned
 from posthorn_mailer.app.doorbell import Doorbell
 from posthorn_mailer.app.metrics import PLANNED
 from posthorn_mailer.app.ports_content import CompositionFailed, Printer
-from posthorn_mailer.app.ports_planning import CampaignsClient, ContentRefused, RecipientPage
+from posthorn_mailer.app.ports_planning import CampaignsClient, ContentRefused, PinnedContent, RecipientPage
 from posthorn_mailer.app.ports_sends import Batch, NewSendingUnitOfWork, PlanClaim
 from posthorn_mailer.app.ports_transport import Relays
 from posthorn_mailer.app.reporting import drain_if_done
@@ -64,9 +64,12 @@ class PlanningSends:
         doorbell: Doorbell,
         sizes: PlanSizes,
         clock: Clock,
+        unsubscribe_email: Callable[[UUID, str], Awaitable[str | None]],
         reinstate: Callable[[UUID, Sequence[str], Sequence[str]], Awaitable[None]],
     ) -> None:
-        """`reinstate` suppresses again addresses that were erased, given contacts and addresses."""
+        """`unsubscribe_email` tells where recipients of mail from an address may unsubscribe by mail.
+
+        `reinstate` suppresses again addresses that were erased, given contacts and addresses."""
         self._new_unit_of_work = new_unit_of_work
         self._campaigns = campaigns
         self._relays = relays
@@ -74,6 +77,7 @@ class PlanningSends:
         self._doorbell = doorbell
         self._sizes = sizes
         self._clock = clock
+        self._unsubscribe_email = unsubscribe_email
         self._reinstate = reinstate
 
     async def plan_next(self) -> bool:
@@ -109,12 +113,17 @@ class PlanningSends:
         """Fetch and check all that does not depend on recipients, before anybody is written down."""
         await self._check_relay(claim.send)
         try:
-            content = (await self._campaigns.content(claim.send.id)).model_dump_json()
+            content = (await self._pinned(claim.send)).model_dump_json()
             await self._printer.letter(content)
         except (ContentRefused, CompositionFailed) as error:
             raise _CannotSend(str(error)) from error
         async with self._new_unit_of_work() as uow:
             await uow.sends.save_content(claim, content)
+
+    async def _pinned(self, send: Send) -> PinnedContent:
+        content = await self._campaigns.content(send.id)
+        email = await self._unsubscribe_email(send.organisation_id, content.from_email)
+        return PinnedContent(**dict(content), unsubscribe_email=email)
 
     async def _check_relay(self, send: Send) -> None:
         if send.relay_id is None:

@@ -39,6 +39,13 @@ class RecipientPage:
         )
 
 
+class PinnedContent(CampaignContent):
+    """What a campaign sends, with what the mailer adds when it takes the campaign on."""
+
+    unsubscribe_email: str | None = None
+    """Where its recipients may unsubscribe by mail, in ASCII."""
+
+
 class CampaignsClient(Protocol):
     """The campaigns service's internal routes."""
 

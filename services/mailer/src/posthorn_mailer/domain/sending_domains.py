@@ -116,6 +116,8 @@ class SendingDomain:
     keys: tuple[DkimKey, ...]
     checked_at: datetime | None
     created_at: datetime
+    unsubscribe_email: str | None = None
+    """Where messages of campaigns offer to be unsubscribed by mail; what comes there is brought to us."""
 
     @property
     def status(self) -> DomainStatus:

@@ -10,11 +10,11 @@ from uuid import UUID
 
 from pydantic import ValidationError
 
-from posthorn_contracts.campaigns.internal_v1 import CampaignContent
 from posthorn_contracts.recipient_tokens import RecipientToken
 from posthorn_mailer.adapters.composing.press import Manuscript, Reader
 from posthorn_mailer.adapters.smtp.addresses import ascii_form
 from posthorn_mailer.app.ports_content import CompositionFailed, Recipient
+from posthorn_mailer.app.ports_planning import PinnedContent
 
 _TOKEN_CHARACTERS = 66
 
@@ -29,7 +29,7 @@ class Editor:
     def manuscript(self, content: str) -> tuple[UUID, Manuscript]:
         """Return the campaign's id and its manuscript, of its content as JSON. Raises CompositionFailed."""
         try:
-            parsed = CampaignContent.model_validate_json(content)
+            parsed = PinnedContent.model_validate_json(content)
         except ValidationError as error:
             raise CompositionFailed("The campaign's content cannot be read.") from error
         campaign_id = parsed.campaign_id
@@ -44,6 +44,7 @@ class Editor:
             reply_to=ascii_form(parsed.reply_to) if parsed.reply_to else None,
             list_id=parsed.list_id,
             feedback_id=f"{campaign_id.hex}:{parsed.organisation_id.hex}:campaign:posthorn",
+            unsubscribe_email=parsed.unsubscribe_email,
             public_base=self._public_base,
             mark=self._mark(campaign_id),
         )

@@ -41,6 +41,7 @@ class Manuscript(NamedTuple):
     reply_to: str | None
     list_id: str
     feedback_id: str
+    unsubscribe_email: str | None
     public_base: str
     mark: str
 
@@ -101,6 +102,8 @@ class Press:
                 list_id=manuscript.list_id,
                 feedback_id=manuscript.feedback_id,
                 boundary=f"=_posthorn_{manuscript.campaign_id}",
+                unsubscribe_base=self._unsubscribe_base,
+                unsubscribe_email=manuscript.unsubscribe_email,
             )
         )
 
@@ -117,7 +120,7 @@ class Press:
                     # The two ids lead back to the delivery from any log or bounce.
                     message_id=reader.contact_id + self._message_id_end,
                     dated=reader.dated,
-                    unsubscribe_url=self._unsubscribe_base + token,
+                    token=token,
                     text=self._text.encoded(context, meant),
                     html=self._html.encoded(context, meant),
                 )

@@ -99,6 +99,24 @@ class SqlDomains:
         """Delete keys of a domain."""
         await self._connection.execute(sa.delete(dkim_keys).where(_keys_of(domain), dkim_keys.c.id.in_(key_ids)))
 
+    async def set_unsubscribe_email(self, organisation_id: UUID, domain_id: UUID, email: str | None) -> None:
+        """Store where to unsubscribe by mail. Raises DomainNotFound."""
+        change = (
+            sa.update(sending_domains)
+            .where(sending_domains.c.organisation_id == organisation_id, sending_domains.c.id == domain_id)
+            .values(unsubscribe_email=email)
+        )
+        if (await self._connection.execute(change)).rowcount == 0:
+            raise DomainNotFound
+
+    async def unsubscribe_email(self, organisation_id: UUID, name: str) -> str | None:
+        """Return where recipients of mail from a domain unsubscribe by mail."""
+        query = sa.select(sending_domains.c.unsubscribe_email).where(
+            sending_domains.c.organisation_id == organisation_id, sending_domains.c.name == name
+        )
+        found: str | None = await self._connection.scalar(query)
+        return found
+
     async def delete(self, organisation_id: UUID, domain_id: UUID) -> None:
         """Delete a domain and its keys. Raises DomainNotFound."""
         gone = sa.delete(sending_domains).where(

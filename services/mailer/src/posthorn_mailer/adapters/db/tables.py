@@ -317,6 +317,7 @@ sending_domains = sa.Table(
     sa.Column("name", sa.Text, nullable=False),
     sa.Column("checked_at", _time),
     sa.Column("created_at", _time, nullable=False),
+    sa.Column("unsubscribe_email", sa.Text),
     sa.UniqueConstraint("organisation_id", "name"),
     sa.Index(None, "organisation_id", "id"),
 )

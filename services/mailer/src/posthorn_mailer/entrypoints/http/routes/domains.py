@@ -10,7 +10,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, Field, StringCons
 from pydantic_core import PydanticCustomError
 
 from posthorn_common.addresses import InvalidAddress, domain_of, normalise_address
-from posthorn_common.http.fields import RequestModel
+from posthorn_common.http.fields import EmailAddress, RequestModel
 from posthorn_common.http.identity import requires
 from posthorn_common.http.pagination import Page, Paging, encode_cursor, id_after
 from posthorn_common.http.problems import responses
@@ -62,6 +62,21 @@ class DomainRequest(RequestModel):
     domain: Domain = Field(description="What stands after the @ of senders' addresses; each subdomain by itself.")
 
 
+def _in_ascii(address: str) -> str:
+    address = ascii_form(address)
+    if not address.isascii():
+        raise PydanticCustomError("invalid_email", "has a local part that not every mail program can write to")
+    return address
+
+
+class DomainChangeRequest(RequestModel):
+    unsubscribe_email: Annotated[EmailAddress, AfterValidator(_in_ascii)] | None = Field(
+        description="Address for unsubscribing by mail (RFC 2369): campaigns from this domain offer it besides the "
+        "link. Bring the mail that comes there to `POST /v1/inbound/mail`. null: none is offered.",
+        examples=["unsubscribe@bounces.example.com"],
+    )
+
+
 class DkimKeyAnswer(BaseModel):
     """A key that signs, or will. Its private half is never shown."""
 
@@ -110,6 +125,7 @@ class DomainAnswer(BaseModel):
     keys: list[DkimKeyAnswer]
     records: list[DnsRecordAnswer]
     checked_at: AwareDatetime | None = Field(description="When the DNS was last asked.")
+    unsubscribe_email: str | None = Field(description="Where campaigns' recipients may unsubscribe by mail.")
     created_at: AwareDatetime
 
     @classmethod
@@ -133,6 +149,7 @@ class DomainAnswer(BaseModel):
             keys=keys,
             records=[DnsRecordAnswer.of(record) for record in domain.records()],
             checked_at=domain.checked_at,
+            unsubscribe_email=domain.unsubscribe_email,
             created_at=domain.created_at,
         )
 
@@ -192,6 +209,15 @@ async def create_domain(body: DomainRequest, caller: Writer, services: Services)
 async def get_domain(domain_id: UUID, caller: Reader, services: Services) -> DomainAnswer:
     """Return a domain, its keys, and the DNS records to publish."""
     return DomainAnswer.of(await services.managing_domains.get(caller.organisation_id, domain_id))
+
+
+@router.patch("/v1/domains/{domain_id}", operation_id="change_domain", responses=responses(401, 403, 404, 422))
+async def change_domain(domain_id: UUID, body: DomainChangeRequest, caller: Writer, services: Services) -> DomainAnswer:
+    """Say where campaigns' recipients may unsubscribe by mail. It holds for campaigns that start from now on."""
+    changed = await services.managing_domains.set_unsubscribe_email(
+        caller.organisation_id, domain_id, body.unsubscribe_email
+    )
+    return DomainAnswer.of(changed)
 
 
 @router.delete(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Request
@@ -13,7 +13,7 @@ from posthorn_common.http.identity import requires
 from posthorn_common.http.problems import ProblemError, responses
 from posthorn_common.tokens import Principal
 from posthorn_contracts.permissions import Permission
-from posthorn_mailer.adapters.returned_mail import NotMail, read_returned_mail
+from posthorn_mailer.adapters.returned_mail import NotMail, read_returned_mail, read_unsubscribe_mail
 from posthorn_mailer.app.taking_feedback import FeedbackResult, Taken
 from posthorn_mailer.domain.feedback import Feedback, FeedbackType, parsed_reply
 from posthorn_mailer.domain.replies import MAX_TEXT_CHARACTERS
@@ -49,7 +49,9 @@ class FeedbackAnswer(BaseModel):
 class MailAnswer(BaseModel):
     """What a returned mail has told, and what has come of it."""
 
-    type: FeedbackType | None = Field(description="null: the mail is no report about a message, and is ignored.")
+    type: FeedbackType | Literal["unsubscribe"] | None = Field(
+        description="null: the mail is neither a report nor an unsubscription, and is ignored."
+    )
     result: FeedbackResult | None
     campaign_id: UUID | None = None
     contact_id: UUID | None = None
@@ -90,20 +92,29 @@ class InboundAnswer(BaseModel):
     openapi_extra=_MAIL_BODY,
 )
 async def take_returned_mail(request: Request, caller: Writer, services: Services) -> MailAnswer:
-    """Take a mail that came back: a delivery status notification (RFC 3464) or an abuse report (RFC 5965).
+    """Take a mail that came in: a delivery status notification (RFC 3464), abuse report (RFC 5965), unsubscription.
 
     The message is found by the Message-ID among the returned headers. Hard bounces make a delivery `bounced`,
-    complaints `complained`, and both suppress the address where it is at fault; soft bounces are only noted. Mail of
-    any other kind, and about messages that are not known, is ignored. 409 `message_being_sent`: bring it again.
+    complaints `complained`, and both suppress the address where it is at fault; soft bounces are only noted. A mail
+    as `List-Unsubscribe` offers it (RFC 2369) unsubscribes its recipient as the link does; automatic replies are
+    ignored, as is mail of any other kind, and about messages that are not known. 409 `message_being_sent`: bring it
+    again.
     """
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "message/rfc822":
         raise ProblemError(415, "unsupported_media_type", "Send the mail itself as the body, as message/rfc822.")
     try:
-        told = read_returned_mail(await request.body())
+        raw = await request.body()
+        told = read_returned_mail(raw)
+        token = read_unsubscribe_mail(raw) if told is None else None
     except NotMail as error:
         raise ProblemError(422, "invalid_mail", f"The body is no mail: {error}") from error
     if told is None:
-        return MailAnswer(type=None, result=None)
+        if token is None:
+            return MailAnswer(type=None, result=None)
+        left = await services.taking_unsubscribes.take(caller.organisation_id, token)
+        return MailAnswer(
+            type="unsubscribe", result=left.result, campaign_id=left.campaign_id, contact_id=left.contact_id
+        )
     (taken,) = await services.taking_feedback.take(caller.organisation_id, [told])
     if taken.result is FeedbackResult.TOO_EARLY:
         raise ProblemError(409, "message_being_sent", "The message is just being sent. Bring the mail again.")
