@@ -79,12 +79,15 @@ async def test_an_erasure_is_completed_when_every_service_has_confirmed(office: 
 async def test_nothing_of_the_address_is_left_but_a_keyed_hash(office: Office, container: Container) -> None:
     canary = f"canary.{new_id().hex}@example.com"
     list_id = await office.a_list()
+    await office.post("/v1/contact-attributes", {"key": "mail", "type": "string", "indexed": True})
+    await container.declaring_attributes.build_indexes()
     contact = await office.a_contact(list_id, email=canary, first_name="Canary", attributes={"mail": canary})
     await office.a_contact(list_id)
     for kind in ("csv", "ndjson"):
         export = await office.post("/v1/exports", {"format": kind}, status=202)
         await container.exporting.work_on(UUID(export["id"]), stop=asyncio.Event())
-    assert {"contacts", "export_pieces"} <= set(await tables_that_hold(container.engine, canary))
+    holding = set(await tables_that_hold(container.engine, canary))
+    assert {"contacts", "contact_attribute_values", "export_pieces"} <= holding
 
     erasure = await erase(office, contact)
 
