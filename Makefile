@@ -57,7 +57,7 @@ test-unit: environment ## Run the tests that need no servers.
 chaos: bootstrap ## Prove that no fault loses a recipient or mails one twice (20,000 recipients, half an hour); ARGS="-k redis".
 	@POSTHORN_CHAOS_RECIPIENTS="$${POSTHORN_CHAOS_RECIPIENTS:-20000}" $(BIN)/pytest -m "" tests/chaos $(ARGS)
 
-fuzz: bootstrap ## Send made-up requests (schemathesis) to every operation of the merged OpenAPI document.
+fuzz: bootstrap ## Send many more made-up requests (schemathesis) to every operation than `make test` does.
 	@$(BIN)/pytest -m fuzz tests/e2e $(ARGS)
 
 test-servers-down: environment ## Stop the servers that `make test` leaves running for the next run.
