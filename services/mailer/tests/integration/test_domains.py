@@ -1,12 +1,12 @@
-"""Sending domains through the API, a real DNS server, and what arrives at a real SMTP server."""
+"""Sending domains through the API and a real DNS server."""
 
 from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -17,24 +17,17 @@ import uvloop
 from posthorn_common.secretbox import SecretBox, SecretUnreadable
 from posthorn_common.testing import TokenMint
 from posthorn_contracts.permissions import ROLE_PERMISSIONS, Role
-from posthorn_local.testing.smtp import RecordingSmtpServer
-from posthorn_mailer.adapters.db.signing_keys import SqlSigningKeys
 from posthorn_mailer.adapters.db.tables import dkim_keys
 from posthorn_mailer.adapters.dkim import load_key
 from posthorn_mailer.adapters.dns import ResolverDns
-from posthorn_mailer.app.ports_transport import OutgoingMessage
 from posthorn_mailer.bootstrap import Container
 from posthorn_mailer.domain.sending_domains import MAX_DOMAINS, key_purpose
 from posthorn_mailer.settings import Settings
 
 from .dns_server import DnsServer, dns_server
-from .support import Office, eventually, members
+from .domain_support import KEY, NAME, Owner, results, states
 
 pytestmark = pytest.mark.integration
-
-Verified = Callable[[bytes, Mapping[str, str], int], list[bool]]
-NAME = "posthorn.example"
-KEY = b"k" * 32  # as the fixture `settings` has it
 
 
 @pytest_asyncio.fixture
@@ -48,59 +41,9 @@ def settings(settings: Settings, dns: DnsServer) -> Settings:
     return settings.model_copy(update={"dns_server": f"127.0.0.1:{dns.port}"})
 
 
-class Owner:
-    """An organisation's owner at the API."""
-
-    def __init__(self, client: httpx.AsyncClient, mint: TokenMint, dns: DnsServer, organisation_id: UUID) -> None:
-        self.client = client
-        self.dns = dns
-        self.id = organisation_id
-        self.headers = {"Authorization": f"Bearer {mint.access_token(self.id, ROLE_PERMISSIONS[Role.OWNER])}"}
-
-    async def call(self, method: str, path: str, status: int = 200, body: Any = None) -> Any:
-        answer = await self.client.request(method, f"/v1/domains{path}", headers=self.headers, json=body)
-        assert answer.status_code == status, answer.text
-        return answer.json() if answer.content else None
-
-    async def create(self, domain: str = NAME) -> dict[str, Any]:
-        created: dict[str, Any] = await self.call("POST", "", 201, {"domain": domain})
-        return created
-
-    async def act(self, domain: dict[str, Any], verb: str, status: int = 200) -> Any:
-        return await self.call("POST", f"/{domain['id']}/actions/{verb}", status)
-
-    def publish(self, domain: dict[str, Any], *purposes: str) -> None:
-        for record in domain["records"]:
-            if record["purpose"] in purposes:
-                self.dns.zone[record["name"]] = [record["strings"]]
-
-    async def verified(self, name: str = NAME) -> dict[str, Any]:
-        domain = await self.create(name)
-        self.publish(domain, "dkim")
-        return dict((await self.act(domain, "verify"))["domain"])
-
-    @property
-    def records(self) -> dict[str, str]:
-        """The zone, as a verifier of signatures asks for it."""
-        return {name: "".join(texts[0]) for name, texts in self.dns.zone.items()}
-
-
 @pytest.fixture
 def owner(client: httpx.AsyncClient, mint: TokenMint, dns: DnsServer) -> Owner:
     return Owner(client, mint, dns, uuid4())
-
-
-def results(check: dict[str, Any]) -> dict[str, str]:
-    """What was found, by algorithm or purpose."""
-    algorithms = {key["id"]: key["algorithm"] for key in check["domain"]["keys"]}
-    return {algorithms.get(one["key_id"], one["purpose"]): one["result"] for one in check["checks"]}
-
-
-def states(domain: dict[str, Any]) -> list[str]:
-    return [key["state"] for key in domain["keys"]]
-
-
-# Records.
 
 
 async def test_a_new_domain_shows_the_records_to_publish(owner: Owner) -> None:
@@ -310,113 +253,3 @@ async def test_a_deleted_domain_is_gone_with_its_keys(owner: Owner, container: C
         query = sa.select(sa.func.count()).where(dkim_keys.c.organisation_id == owner.id)
         assert await connection.scalar(query) == 0
     assert (await owner.create())["keys"] != domain["keys"]
-
-
-# Signatures.
-
-
-async def _campaign(office: Office, smtp_server: RecordingSmtpServer, **changes: Any) -> bytes:
-    """Send a campaign to two readers and return what the first was sent."""
-    smtp_server.messages.clear()
-    audience = members(2)
-    campaign_id = office.add_campaign(audience, **changes)
-    await office.start(campaign_id)
-    await office.container.planning.plan_send(campaign_id)
-    worker, _gate = office.worker()
-
-    async def sent() -> bool:
-        await worker.send_all_due()
-        return await office.counts(campaign_id) == {"sent": 2}
-
-    await eventually(sent)
-    (message,) = smtp_server.messages_to(audience[0].email)
-    return message.raw
-
-
-@pytest.fixture
-def office_owner(office: Office, client: httpx.AsyncClient, mint: TokenMint, dns: DnsServer) -> Owner:
-    return Owner(client, mint, dns, office.organisation_id)
-
-
-async def test_campaigns_are_signed_while_the_keys_are_published(
-    office: Office, office_owner: Owner, smtp_server: RecordingSmtpServer, verified_dkim: Verified
-) -> None:
-    await office.add_relay(smtp_server.port)
-    domain = await office_owner.create()
-    assert b"DKIM-Signature" not in await _campaign(office, smtp_server)
-    office_owner.publish(domain, "dkim")
-    await office_owner.act(domain, "verify")
-    raw = await _campaign(office, smtp_server, subject="Grüße, {{ contact.first_name }}", text=".\n\n.dots  \n" * 30)
-    assert raw.count(b"DKIM-Signature:") == 2
-    assert verified_dkim(raw, office_owner.records, 2) == [True, True]
-    assert verified_dkim(raw.replace(b"Unsubscribe: <", b"Unsubscribe: <x"), office_owner.records, 2) == [False, False]
-    assert b"DKIM-Signature" not in await _campaign(office, smtp_server, from_email="post@other.example")
-    assert b"DKIM-Signature" not in await _campaign(office, smtp_server, from_email=f"post@news.{NAME}")
-    office_owner.dns.zone.clear()
-    await office_owner.act(domain, "verify")
-    assert b"DKIM-Signature" not in await _campaign(office, smtp_server)
-
-
-async def test_the_newest_published_key_of_each_algorithm_signs(
-    office: Office, office_owner: Owner, smtp_server: RecordingSmtpServer, verified_dkim: Verified
-) -> None:
-    await office.add_relay(smtp_server.port)
-    domain = await office_owner.verified()
-    rotated = await office_owner.act(domain, "rotate-keys")
-    raw = await _campaign(office, smtp_server)
-    assert all(key["selector"].encode() in raw for key in domain["keys"])
-    new_rsa = next(record for record in rotated["records"] if record["key_id"] == rotated["keys"][2]["id"])
-    office_owner.dns.zone[new_rsa["name"]] = [new_rsa["strings"]]
-    await office_owner.act(domain, "verify")
-    raw = await _campaign(office, smtp_server)
-    signing = [rotated["keys"][index]["selector"].encode() in raw for index in range(4)]
-    assert signing == [False, True, True, False]
-    assert verified_dkim(raw, office_owner.records, 2) == [True, True]
-
-
-async def test_mail_of_one_organisation_is_not_signed_with_anothers_keys(
-    office: Office, client: httpx.AsyncClient, mint: TokenMint, dns: DnsServer, smtp_server: RecordingSmtpServer
-) -> None:
-    await office.add_relay(smtp_server.port)
-    await Owner(client, mint, dns, uuid4()).verified()
-    assert b"DKIM-Signature" not in await _campaign(office, smtp_server)
-
-
-@pytest.mark.parametrize(("sender", "name"), [(f"post@{NAME}", NAME), ("post@bücher.example", "xn--bcher-kva.example")])
-async def test_single_messages_are_signed(
-    owner: Owner,
-    container: Container,
-    mint: TokenMint,
-    smtp_server: RecordingSmtpServer,
-    verified_dkim: Verified,
-    sender: str,
-    name: str,
-) -> None:
-    await owner.verified(name)
-    relay = {"name": "Main", "host": "127.0.0.1", "port": smtp_server.port, "tls": "none"}
-    assert (await owner.client.post("/v1/relays", json=relay, headers=owner.headers)).status_code == 201
-    body = {
-        "organisation_id": str(owner.id),
-        "idempotency_key": str(uuid4()),
-        "purpose": "test_send",
-        "to_email": "ada@example.com",
-        "from_email": sender,
-        "subject": "Grüße",
-        "text": "Dear  Ada \n\n.\n",
-        "html": "<p>Dear Ada</p>",
-    }
-    service = {"Authorization": f"Bearer {mint.service_token('campaigns', 'mailer')}"}
-    accepted = await owner.client.post("/internal/messages", json=body, headers=service)
-    await container.sending_messages.send(UUID(accepted.json()["message_id"]))
-    (message,) = smtp_server.messages_to("ada@example.com")
-    assert message.raw.count(b"DKIM-Signature:") == 2
-    assert verified_dkim(message.raw, owner.records, 2) == [True, True]
-
-
-async def test_a_key_that_cannot_be_opened_does_not_keep_mail_back(owner: Owner, container: Container) -> None:
-    await owner.verified()
-    message = OutgoingMessage(f"post@{NAME}", "ada@example.com", b"From: x\r\n\r\nHello\r\n")
-    good = await SqlSigningKeys(container.engine, SecretBox(KEY)).of(owner.id)
-    assert good.signed(message).content.count(b"DKIM-Signature:") == 2
-    bad = await SqlSigningKeys(container.engine, SecretBox(b"x" * 32)).of(owner.id)
-    assert bad.signed(message) == message
