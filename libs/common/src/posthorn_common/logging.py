@@ -33,7 +33,8 @@ def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
 
 def _without_addresses(value: Any) -> Any:
     if isinstance(value, str):
-        return _ADDRESS.sub("[address]", value)
+        # The expression tries each character as a beginning: most texts need not be searched.
+        return _ADDRESS.sub("[address]", value) if "@" in value else value
     if isinstance(value, dict):
         return {name: _without_addresses(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
