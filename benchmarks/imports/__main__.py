@@ -88,6 +88,15 @@ class _Bench:
         with self.file.open("rb") as source:
             await self.database.copy_to_table("copied", source=source, format="csv", header=True, columns=_names())
 
+    async def empty(self) -> None:
+        """Delete all contacts. The service's own loops may be reading: whoever is in each other's way tries again."""
+        while True:
+            try:
+                await self.database.execute(_EMPTY)
+            except asyncpg.DeadlockDetectedError:
+                continue
+            return
+
     async def import_into(self, organisation_id: UUID, list_id: UUID | None = None) -> None:
         """Have the service take the file in."""
         wanted = NewImport(list_id=list_id, mode=ImportMode.UPSERT)
@@ -142,10 +151,10 @@ async def _round(bench: _Bench) -> dict[str, Figures]:
     organisation_id = new_id()
     figures[_IMPORT] = await bench.measure(lambda: bench.import_into(organisation_id))
     figures[_AGAIN] = await bench.measure(lambda: bench.import_into(organisation_id))
-    await bench.database.execute(_EMPTY)
+    await bench.empty()
     counted = await bench.container.managing_lists.add(organisation_id, "Readers", "")
     figures[_LISTED] = await bench.measure(lambda: bench.import_into(organisation_id, counted.contact_list.id))
-    await bench.database.execute(_EMPTY)
+    await bench.empty()
     organisation_id = new_id()
     for name in _names()[3:]:
         await bench.container.declaring_attributes.declare(
@@ -154,7 +163,7 @@ async def _round(bench: _Bench) -> dict[str, Figures]:
     while not all(each.index_ready for each in await bench.container.declaring_attributes.find(organisation_id)):
         await bench.container.declaring_attributes.build_indexes()
     figures[_INDEXED] = await bench.measure(lambda: bench.import_into(organisation_id))
-    await bench.database.execute(_EMPTY)
+    await bench.empty()
     return figures
 
 
