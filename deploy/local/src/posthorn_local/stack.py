@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
+from urllib.parse import urlsplit
 
 import httpx
 import psutil
@@ -245,12 +246,15 @@ def _start_mailcatcher(plan: Plan) -> None:
 
 
 def _wait_ready(process: ManagedProcess, base_url: str) -> None:
+    """Wait until the process itself serves: another stack's may have taken the port meanwhile, and be ready."""
+    port = urlsplit(base_url).port
     with httpx.Client(trust_env=False, timeout=10) as client:
 
         def ready() -> bool:
             try:
-                return client.get(f"{base_url}/health/ready").status_code == httpx.codes.OK
+                answers = client.get(f"{base_url}/health/ready").status_code == httpx.codes.OK
             except httpx.TransportError:
                 return False
+            return answers and port in process.listening_ports()
 
         process.wait_until(ready, seconds=_READY_SECONDS)
