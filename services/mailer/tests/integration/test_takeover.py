@@ -6,15 +6,10 @@ import asyncio
 from collections import Counter
 from typing import Any
 
-import asyncpg
 import pytest
-import sqlalchemy as sa
 
-from posthorn_common.errors import TransientError
 from posthorn_contracts.mailer.v1 import SendDrained
-from posthorn_mailer.adapters.db.ledger import SqlLedger
 from posthorn_mailer.adapters.db.tables import batches, deliveries
-from posthorn_mailer.app.ports_ledger import Entry
 from posthorn_mailer.domain.deliveries import Resolution
 from posthorn_mailer.domain.replies import Stage, replied, unanswered
 
@@ -335,48 +330,6 @@ async def test_a_database_that_drops_all_connections_costs_no_message_and_no_dou
     assert await office.counts(campaign_id) == {"sent": 200}
     assert max(received(smtp_server).values()) == 1
     assert len(received(smtp_server)) == 200
-
-
-async def test_a_ledger_whose_connection_has_died_unnoticed_asks_for_the_same_entry_again(office: Office) -> None:
-    class Dead:
-        async def fetchrow(self, *_: object) -> None:
-            raise asyncpg.InternalClientError("cannot switch to state 12; another operation (2) is in progress")
-
-        execute = fetchrow
-
-    async with SqlLedger(office.container.engine, horizon_seconds=60).page() as page:
-        await page.write(Entry([], []))
-        page._driver = Dead()  # type: ignore[assignment]
-        with pytest.raises(TransientError):
-            await page.write(Entry([], []))
-        assert (await page.write(Entry([], []))).opened == []
-
-
-async def test_the_ledger_keeps_its_plan_but_not_while_the_table_grows(office: Office) -> None:
-    prepared = (
-        "SELECT name, generic_plans, custom_plans FROM pg_prepared_statements "
-        "WHERE statement LIKE '%answered%' AND statement NOT LIKE 'SELECT%'"
-    )
-    await office.plan(members(3), port=25)
-    async with SqlLedger(office.container.engine, horizon_seconds=60).page() as page:
-        for _ in range(3):
-            await page.write(Entry([], []))
-        assert page._driver is not None
-        ((name, generic, custom),) = await page._driver.fetch(prepared)
-        assert (generic, custom) == (3, 0)
-        await office.execute(
-            "INSERT INTO deliveries (send_id, number, organisation_id, contact_id, email, domain, fields) "
-            "SELECT send_id, n, organisation_id, gen_random_uuid(), 'a@example.com', 'example.com', '{}' "
-            "FROM deliveries, generate_series(10, 20000) n WHERE number = 1"
-        )
-        page._plans_end_at = 0.0
-        await page.write(Entry([], []))
-        nothing = ", ".join(["NULL"] * 17)
-        plan = "\n".join(line for (line,) in await page._driver.fetch(f'EXPLAIN EXECUTE "{name}" ({nothing})'))
-        assert plan.count("Index Scan using pk_deliveries") == 2
-    await office.execute("DELETE FROM deliveries WHERE number >= 10")
-    async with office.container.engine.connect() as another:
-        assert await another.scalar(sa.text("SHOW plan_cache_mode")) == "auto"
 
 
 async def test_a_batch_that_takes_longer_than_its_lease_is_not_taken_over_while_its_worker_lives(
