@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from posthorn_common.clock import new_id
 from posthorn_common.db import create_engine, new_metadata
 from posthorn_common.inbox import inbox_table
+from posthorn_common.messaging import connect
 from posthorn_common.outbox import outbox_table
 from posthorn_local.ports import free_ports
 from posthorn_local.servers import RabbitMQServer, ValkeyServer
@@ -53,3 +55,16 @@ def own_valkey(tmp_path):
     server.start()
     yield server
     server.process.kill()
+
+
+@pytest.fixture
+def consumer() -> str:
+    """A consumer name that no other test uses."""
+    return f"consumer-{new_id().hex[-8:]}"
+
+
+@pytest.fixture
+async def bus(amqp_url):
+    """A connection to the broker."""
+    async with connect(amqp_url, service="tests") as bus:
+        yield bus
